@@ -1,0 +1,155 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every room is built the same way: Swift 6 language mode (from the tools version), and nonisolated async
+/// functions that stay on their caller's executor, so that awaiting another room on the home event loop costs no hop.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let package = Package(
+    name: "route-worker",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "route-worker", targets: ["route-worker"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // The command line: wiring, nothing else.
+        .executableTarget(
+            name: "route-worker",
+            dependencies: [
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "InteractionSandbox", "RouteWorker",
+                "RoutingContract",
+                "SQLiteIdempotencyStore", "WorkerSettings",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings),
+
+        // Configuration file, environment and flags, checked and turned into the settings of the rooms below.
+        .target(
+            name: "WorkerSettings",
+            dependencies: [
+                "AMQP", "InteractionAPI", "RouteWorker", "RoutingContract",
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Logging", package: "swift-log"),
+                "Yams",
+            ],
+            swiftSettings: settings),
+
+        // A stand-in for Salesforce's API, for trials and tests.
+        .target(
+            name: "InteractionSandbox",
+            dependencies: [
+                "RoutingContract",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+
+        // Pipeline, policies, service.
+        .target(
+            name: "RouteWorker",
+            dependencies: [
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "RoutingContract",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings),
+
+        // The port to Salesforce and the client behind it.
+        .target(
+            name: "InteractionAPI",
+            dependencies: [
+                "RoutingContract",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOExtras", package: "swift-nio-extras"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: settings),
+
+        // Stores, one each.
+        .target(
+            name: "SQLiteIdempotencyStore",
+            dependencies: ["IdempotencyStore", "RoutingContract", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: settings),
+
+        // The port to the store, its batching, and a store in memory.
+        .target(name: "IdempotencyStore", dependencies: ["RoutingContract"], swiftSettings: settings),
+
+        // A small RabbitMQ client over librabbitmq. The one target that imports CRabbitMQ.
+        .target(
+            name: "AMQP",
+            dependencies: ["AMQPMessage", "CRabbitMQ", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: settings),
+
+        // Pure: commands, answers, outcomes, dead letters, ids, JSON scanner, fingerprint.
+        .target(
+            name: "RoutingContract",
+            dependencies: ["AMQPMessage", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: settings),
+
+        // Pure: messages and header tables as values, shared by the AMQP client and the contract.
+        .target(name: "AMQPMessage", swiftSettings: settings),
+
+        .systemLibrary(name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"])]),
+
+        .testTarget(
+            name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
+        .testTarget(name: "AMQPTests", dependencies: ["AMQP", "AMQPMessage"], swiftSettings: settings),
+        .testTarget(
+            name: "IdempotencyStoreTests", dependencies: ["IdempotencyStore", "SQLiteIdempotencyStore", "RoutingContract"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "InteractionAPITests",
+            dependencies: [
+                "InteractionAPI", "RoutingContract",
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "InteractionSandboxTests",
+            dependencies: [
+                "InteractionSandbox", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ],
+            swiftSettings: settings),
+        .testTarget(name: "RouteWorkerTests", dependencies: ["RouteWorker"], swiftSettings: settings),
+        .testTarget(name: "WorkerSettingsTests", dependencies: ["WorkerSettings"], swiftSettings: settings),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "InteractionSandbox", "RouteWorker",
+                "RoutingContract",
+                "SQLiteIdempotencyStore", "WorkerSettings",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+    ]
+)

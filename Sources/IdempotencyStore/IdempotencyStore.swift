@@ -1,0 +1,134 @@
+// The port: what the pipeline asks of a store, and what every store promises.
+
+public import RoutingContract
+
+/// Remembers which commands were begun and how they ended, so that one RequestId leads to one call.
+///
+/// The states of a command: *absent* → *claimed* (somebody holds a lease and may be calling) → *completed* (a result is
+/// recorded) or *released* (nobody is calling; attempts so far are remembered). Every claim gets a fencing token higher
+/// than all before it for that command; only the holder of the newest may record or release. Leases are judged by the
+/// store's clock alone.
+///
+/// Every function throws ``StoreError`` and no other error, within the store's own time limit.
+public protocol IdempotencyStore: Sendable {
+    /// Asks for the right to call. When it returns a claim, that claim is as durable as the store promises.
+    func claim(_ request: ClaimRequest) async throws(StoreError) -> ClaimResult
+
+    /// Records how a command ended, if the claim is still the newest, and says whether it was.
+    func record(_ result: CommandResult, for claim: Claim) async throws(StoreError) -> Fencing
+
+    /// Gives a claim back without a result, if it is still the newest.
+    func release(_ claim: Claim, as release: Release) async throws(StoreError) -> Fencing
+
+    /// Leaves a delete's mark for its conversation ahead of the delete's own turn, unless that delete was seen before.
+    func mark(_ request: ClaimRequest) async throws(StoreError)
+
+    /// Removes up to `limit` commands and marks whose retention is over; returns how many.
+    func purge(limit: Int) async throws(StoreError) -> Int
+
+    /// Finishes what is waiting and lets go of the database. Later calls throw ``StoreError/closed``.
+    func close() async
+}
+
+/// A request for the right to call.
+public struct ClaimRequest: Sendable, Hashable {
+    public var key: CommandKey
+    public var fingerprint: Fingerprint
+    public var conversation: String
+    /// Only an issue time that the platform gave; superseding needs one on both sides.
+    public var issuedAt: Timestamp?
+    /// See ``RouteCommand/replay``.
+    public var replay: Int
+    /// See ``RouteCommand/acceptsSecondEffect``.
+    public var acceptsSecondEffect: Bool
+    /// How long the claim protects its holder before others may take it over.
+    public var lease: Duration
+    /// The claiming worker's name, for the story of the command.
+    public var worker: String
+
+    public init(
+        key: CommandKey, fingerprint: Fingerprint, conversation: String, issuedAt: Timestamp? = nil, replay: Int = 0,
+        acceptsSecondEffect: Bool = false, lease: Duration, worker: String
+    ) {
+        self.key = key
+        self.fingerprint = fingerprint
+        self.conversation = conversation
+        self.issuedAt = issuedAt
+        self.replay = replay
+        self.acceptsSecondEffect = acceptsSecondEffect
+        self.lease = lease
+        self.worker = worker
+    }
+}
+
+/// The right to call and to record, held until the lease ends or somebody newer holds one.
+public struct Claim: Sendable, Hashable {
+    public var key: CommandKey
+    /// The fencing token; grows with every claim of this command.
+    public var token: Int64
+    /// Calls made under earlier claims.
+    public var attempts: Int
+    /// Whether a call under an earlier claim may have taken effect.
+    public var mayHaveTakenEffect: Bool
+
+    public init(key: CommandKey, token: Int64, attempts: Int = 0, mayHaveTakenEffect: Bool = false) {
+        self.key = key
+        self.token = token
+        self.attempts = attempts
+        self.mayHaveTakenEffect = mayHaveTakenEffect
+    }
+}
+
+/// What a store says to a request for a claim.
+public enum ClaimResult: Sendable, Hashable {
+    /// Go ahead.
+    case acquired(Claim)
+    /// Go ahead knowing that an earlier holder's lease ran out unreleased: its call may have started.
+    case interrupted(Claim)
+    /// A later delete of the conversation was seen: record ``Outcome/superseded``, do not call. Never given when a call
+    /// under an earlier claim may have taken effect.
+    case superseded(Claim)
+    /// It ended before: repeat the result. `replay` is the count under which it was recorded.
+    case completed(CommandResult, replay: Int)
+    /// Somebody holds a claim, for at most this much longer.
+    case inProgress(Duration)
+    /// The RequestId is bound to another meaning.
+    case conflict
+}
+
+/// How a claim is given back.
+public enum Release: Sendable, Hashable {
+    /// The command will be tried again: remember the calls made so far (all claims together) and whether one of them
+    /// may have taken effect.
+    case forRetry(attempts: Int, mayHaveTakenEffect: Bool)
+    /// No call was made under any claim and the RequestId is not to stay bound to this meaning.
+    case unbound
+}
+
+/// Whether a write was made under the newest fencing token.
+public enum Fencing: Sendable, Hashable {
+    case held
+    /// Somebody newer holds the command (or it is gone): nothing was written.
+    case lost
+}
+
+/// Why a store could not answer. In every case it is unknown whether the operation happened; doing it again is safe.
+public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// The database cannot be reached or did not answer in time; trying again later can help.
+    case unavailable(String)
+    /// The database answered that it cannot take more (disk or memory full).
+    case full(String)
+    /// The database holds what this version cannot read, or refuses the worker; somebody must act.
+    case unusable(String)
+    /// ``IdempotencyStore/close()`` was called.
+    case closed
+
+    public var description: String {
+        switch self {
+        case .unavailable(let why): "the store is unavailable: \(why)"
+        case .full(let why): "the store is full: \(why)"
+        case .unusable(let why): "the store is unusable: \(why)"
+        case .closed: "the store is closed"
+        }
+    }
+}

@@ -1,0 +1,53 @@
+// The port: one call to Salesforce's Interaction Service API, and how certain its end is.
+
+public import RoutingContract
+
+/// Makes calls. One call is one request on the wire at most: an implementation never sends a request twice.
+public protocol InteractionAPI: Sendable {
+    /// Makes one call and returns within `timeout`.
+    ///
+    /// - Parameters:
+    ///   - command: what to call; its payload is sent byte for byte.
+    ///   - timeout: for everything together: token, connection, request and answer.
+    func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult
+}
+
+/// How a call ended, by how certain its effect is.
+public enum CallResult: Sendable, Hashable {
+    /// For certain no complete request reached Salesforce: no connection, no token, TLS refused.
+    case notSent(CallFailure)
+    /// A complete answer came.
+    case answered(CallAnswer)
+    /// The request was sent, in whole or in part, and no complete answer came back.
+    case effectUnknown(CallFailure)
+}
+
+/// Why no answer came.
+public struct CallFailure: Sendable, Hashable {
+    /// Stable, lower case with hyphens: `connect-failed`, `tls-failed`, `timeout`, `connection-reset`, ….
+    public var reason: String
+    /// For people; holds no secret.
+    public var message: String
+
+    public init(reason: String, message: String) {
+        self.reason = reason
+        self.message = message
+    }
+}
+
+/// An HTTP answer, bounded in size.
+public struct CallAnswer: Sendable, Hashable {
+    public var status: Int
+    public var body: [UInt8]
+    /// `Retry-After` as it came.
+    public var retryAfter: String?
+    /// Whether the body was cut at the size limit, is in an encoding nobody asked for, or ended early.
+    public var bodyIsUnreadable: Bool
+
+    public init(status: Int, body: [UInt8], retryAfter: String? = nil, bodyIsUnreadable: Bool = false) {
+        self.status = status
+        self.body = body
+        self.retryAfter = retryAfter
+        self.bodyIsUnreadable = bodyIsUnreadable
+    }
+}
