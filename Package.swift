@@ -122,8 +122,12 @@ let package = Package(
         .testTarget(
             name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
         .testTarget(name: "AMQPTests", dependencies: ["AMQP", "AMQPMessage"], swiftSettings: settings),
+        // The AMQP client against a real broker, which `deploy/test` starts.
         .testTarget(
-            name: "IdempotencyStoreTests", dependencies: ["IdempotencyStore", "SQLiteIdempotencyStore", "RoutingContract"],
+            name: "BrokerTests", dependencies: ["AMQP", "AMQPMessage", "TestSupport"], swiftSettings: settings),
+        .testTarget(
+            name: "IdempotencyStoreTests",
+            dependencies: ["IdempotencyStore", "SQLiteIdempotencyStore", "RoutingContract"],
             swiftSettings: settings),
         .testTarget(
             name: "InteractionAPITests",
@@ -146,10 +150,13 @@ let package = Package(
             dependencies: [
                 "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "InteractionSandbox", "RouteWorker",
                 "RoutingContract",
-                "SQLiteIdempotencyStore", "WorkerSettings",
+                "SQLiteIdempotencyStore", "TestSupport", "WorkerSettings",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
+
+        // Starts, kills and stops the servers that tests need.
+        .target(name: "TestSupport", dependencies: ["AMQP"], path: "Tests/TestSupport", swiftSettings: settings),
     ]
 )
