@@ -1,0 +1,156 @@
+// What failed, kept for a person to look at and to replay: the original message, and why it failed.
+
+public import AMQPMessage
+
+/// Where a message was consumed from.
+public struct DeliveryOrigin: Sendable, Hashable {
+    public var queue: String
+    public var exchange: String
+    public var routingKey: String
+
+    public init(queue: String, exchange: String = "", routingKey: String) {
+        self.queue = queue
+        self.exchange = exchange
+        self.routingKey = routingKey
+    }
+}
+
+/// Encodes dead letters.
+///
+/// A dead letter is its original message: body untouched, properties kept. It can be published to its origin queue again
+/// and decodes to the same command, since what came from properties or defaults is also put into headers. What would act
+/// again when republished (`user_id`, `expiration`, `CC`, `BCC`, headers starting with `x-`) moves into one table,
+/// the header `Original`; so does the `message_id`, which a dead letter has of its own: a UUIDv5 of what an answer's
+/// follows from, and the reason. A dead letter that fails again after a replay keeps the entries of its first `Original`.
+public struct DeadLetterEncoder: Sendable {
+    /// Bytes kept of an error's message.
+    public static let maximumErrorBytes = 1024
+
+    /// Bytes that properties and headers may take together when encoded.
+    public let maximumHeaderBytes: Int
+
+    /// - Parameter maximumHeaderBytes: properties travel in one frame; the default leaves room in one of 128 KiB.
+    public init(maximumHeaderBytes: Int = 131_072 - 64) {
+        self.maximumHeaderBytes = maximumHeaderBytes
+    }
+
+    /// Encodes one dead letter.
+    ///
+    /// - Parameter now: when it is dead-lettered.
+    /// - Throws: ``UnencodableProperties`` where the original's properties leave no way to publish it again; such a
+    ///   message is rejected to the broker's dead-letter exchange as it is.
+    public func encode(
+        _ original: Message, from origin: DeliveryOrigin, about subject: AnswerSubject, result: CommandResult,
+        now: Timestamp
+    ) throws(UnencodableProperties) -> Message {
+        var kept = original.properties
+        var moved = Moved()
+        let own = ownHeaders(origin: origin, subject: subject, result: result, now: now)
+        kept.headers = moveHeaders(of: original.properties.headers, replacedBy: own, to: &moved)
+
+        kept.deliveryMode = 2
+        moved.add("user_id", kept.userID.map { .string($0) })
+        kept.userID = nil
+        moved.add("expiration", kept.expiration.map { .string($0) })
+        kept.expiration = nil
+        let messageID = subject.messageID(
+            purpose: "dead-letter", outcome: result.outcome, reason: result.error?.reason)
+        if kept.messageID != messageID { moved.add("message_id", kept.messageID.map { .string($0) }) }
+        kept.messageID = messageID
+
+        completeCommand(of: &kept.headers, subject: subject)
+        kept.headers.fields += own
+        if !moved.table.isEmpty {
+            kept.headers.fields.append(FieldTable.Field(HeaderName.original, .table(moved.table)))
+        }
+        try kept.checkEncodable(maximumBytes: maximumHeaderBytes)
+        return Message(properties: kept, body: original.body)
+    }
+
+    /// What is moved out of the way. The first value of a name stays: after a replay that is the true original.
+    private struct Moved {
+        var table = FieldTable()
+        private var names: Set<String> = []
+
+        mutating func add(_ name: String, _ value: FieldValue?) {
+            if let value, names.insert(name).inserted { table.fields.append(FieldTable.Field(name, value)) }
+        }
+    }
+
+    private func ownHeaders(
+        origin: DeliveryOrigin, subject: AnswerSubject, result: CommandResult, now: Timestamp
+    ) -> [FieldTable.Field] {
+        var fields: [FieldTable.Field] = []
+        func add(_ name: String, _ value: FieldValue?) {
+            if let value { fields.append(FieldTable.Field(name, value)) }
+        }
+        add(HeaderName.outcome, .string(result.outcome.rawValue))
+        add(HeaderName.reason, result.error.map { .string($0.reason.prefix(bytes: Self.maximumErrorBytes)) })
+        add(HeaderName.code, result.error?.code.map { .int64(Int64($0)) })
+        add(HeaderName.error, result.error.map { .string($0.message.prefix(bytes: Self.maximumErrorBytes)) })
+        add(HeaderName.httpStatus, result.httpStatus.map { .int64(Int64($0)) })
+        add(HeaderName.attempts, .int64(Int64(result.attempts)))
+        add(HeaderName.originQueue, .string(origin.queue))
+        add(HeaderName.originExchange, .string(origin.exchange))
+        add(HeaderName.originRoutingKey, .string(origin.routingKey))
+        add(HeaderName.worker, .string(result.worker))
+        add(HeaderName.receivedAt, .string(result.receivedAt.rfc3339))
+        add(HeaderName.deadLetteredAt, .string(now.rfc3339))
+        return fields
+    }
+
+    /// The headers that stay.
+    private func moveHeaders(
+        of table: FieldTable, replacedBy own: [FieldTable.Field], to moved: inout Moved
+    ) -> FieldTable {
+        // An earlier dead letter's `Original` is carried over, not wrapped once more with every replay.
+        for field in table.fields where field.key.isSame(as: HeaderName.original) {
+            guard case .table(let earlier) = field.value else { continue }
+            for field in earlier.fields { moved.add(field.key, field.value) }
+        }
+        var kept = FieldTable()
+        for field in table.fields {
+            if field.key.isSame(as: HeaderName.original) {
+                if case .table = field.value { continue }
+                moved.add(field.key, field.value)
+            } else if field.key.isEmpty {
+                // Many a client built on librabbitmq never gets past a message with an empty key.
+                moved.add("(empty key)", field.value)
+            } else if field.key.isSame(as: "CC") || field.key.isSame(as: "BCC")
+                || field.key.utf8.prefix(2).elementsEqual("x-".utf8)
+                || field.key.utf8.prefix(2).elementsEqual("X-".utf8)
+                || own.contains(where: { $0.key.isSame(as: field.key) })
+            {
+                moved.add(field.key, field.value)
+            } else {
+                kept.fields.append(field)
+            }
+        }
+        return kept
+    }
+
+    /// Adds what the decoder took from properties and defaults, so that a replay needs neither.
+    private func completeCommand(of headers: inout FieldTable, subject: AnswerSubject) {
+        func add(_ name: String, _ value: String?) {
+            guard let value else { return }
+            headers.fields.removeAll { $0.key.isSame(as: name) && $0.value == .void }
+            if !headers.fields.contains(where: { $0.key.isSame(as: name) }) {
+                headers.fields.append(FieldTable.Field(name, .string(value)))
+            }
+        }
+        add(HeaderName.command, subject.kind?.rawValue)
+        add(HeaderName.requestID, subject.request?.description)
+        add(HeaderName.orgID, subject.org?.description)
+        add(HeaderName.context, subject.context)
+    }
+}
+
+extension String {
+    /// The longest beginning of whole characters that fits.
+    func prefix(bytes limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var end = utf8.index(utf8.startIndex, offsetBy: limit)
+        while end.samePosition(in: unicodeScalars) == nil { end = utf8.index(before: end) }
+        return String(self[..<end])
+    }
+}

@@ -1,0 +1,65 @@
+// Writes JSON, byte by byte, in the order it is told.
+
+/// A small JSON writer. The caller keeps objects balanced.
+struct JSONWriter {
+    private(set) var bytes: [UInt8] = []
+    private var needsComma = false
+
+    init(capacity: Int) {
+        bytes.reserveCapacity(capacity)
+    }
+
+    /// An object as the document, or as the value of a key.
+    mutating func object(_ key: StaticString? = nil, _ members: (inout JSONWriter) -> Void) {
+        if let key { self.key(key) }
+        bytes.append(UInt8(ascii: "{"))
+        needsComma = false
+        members(&self)
+        bytes.append(UInt8(ascii: "}"))
+        needsComma = true
+    }
+
+    mutating func field(_ key: StaticString, _ text: String?) {
+        guard let text else { return null(key) }
+        self.key(key)
+        string(text)
+    }
+
+    mutating func field(_ key: StaticString, _ number: Int?) {
+        guard let number else { return null(key) }
+        self.key(key)
+        bytes.append(contentsOf: String(number).utf8)
+    }
+
+    mutating func field(_ key: StaticString, _ flag: Bool) {
+        self.key(key)
+        bytes.append(contentsOf: (flag ? "true" : "false").utf8)
+    }
+
+    /// A value that is JSON already.
+    mutating func field(_ key: StaticString, json: [UInt8]) {
+        self.key(key)
+        bytes.append(contentsOf: json)
+    }
+
+    mutating func null(_ key: StaticString) {
+        self.key(key)
+        bytes.append(contentsOf: "null".utf8)
+    }
+
+    /// Keys are our own and need no escapes.
+    private mutating func key(_ key: StaticString) {
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        needsComma = true
+        bytes.append(UInt8(ascii: "\""))
+        key.withUTF8Buffer { bytes.append(contentsOf: $0) }
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(UInt8(ascii: ":"))
+    }
+
+    private mutating func string(_ text: String) {
+        bytes.append(UInt8(ascii: "\""))
+        for byte in text.utf8 { JSONString.appendCanonicalASCII(byte, to: &bytes) }
+        bytes.append(UInt8(ascii: "\""))
+    }
+}

@@ -1,0 +1,70 @@
+// Where answers may go, and which trace context is passed on.
+
+extension DecodingRules {
+    /// Whether an answer may be sent to this queue.
+    func allowsReply(to queue: String) -> Bool {
+        guard !reservedQueues.contains(queue), queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }) else {
+            return false
+        }
+        return replyAllowList.contains { $0.matches(queue) }
+    }
+}
+
+extension ReplyPattern {
+    /// The broker's own queues (`amq.…`) are matched only by a pattern that names them as such, and those of direct
+    /// reply-to only by ``directReplyTo``.
+    func matches(_ queue: String) -> Bool {
+        let isDirect = queue.utf8.starts(with: "amq.rabbitmq.".utf8)
+        switch self {
+        case .directReplyTo:
+            return queue.utf8.starts(with: "amq.rabbitmq.reply-to.".utf8) && queue.utf8.count > 22
+        case .queue(let name):
+            return !isDirect && queue.utf8.elementsEqual(name.utf8)
+        case .prefix(let prefix):
+            let isBrokers = queue.utf8.starts(with: "amq.".utf8)
+            return !isDirect && queue.utf8.starts(with: prefix.utf8)
+                && (!isBrokers || prefix.utf8.starts(with: "amq.".utf8))
+        }
+    }
+}
+
+extension TraceContext {
+    /// W3C asks that at least this much of a `tracestate` is passed on; one that is longer is dropped.
+    private static let maximumStateBytes = 512
+
+    /// Takes what is well formed and drops the rest: a broken trace is no reason to refuse a command.
+    init(wellFormedIn traceparent: String?, tracestate: String?) {
+        guard let traceparent, Self.isWellFormed(traceparent) else {
+            self.init()
+            return
+        }
+        self.init()
+        self.traceparent = traceparent
+        if let tracestate, tracestate.utf8.count <= Self.maximumStateBytes, tracestate.isHeaderSafe {
+            self.tracestate = tracestate
+        }
+    }
+
+    /// W3C Trace Context, §3.2: `version-traceid-parentid-flags` in lower-case digits, ids not all zero; a version after
+    /// 00 may add fields.
+    static func isWellFormed(_ traceparent: String) -> Bool {
+        let bytes = Array(traceparent.utf8.prefix(257))
+        guard bytes.count >= 55, bytes.count <= 256 else { return false }
+        for (index, byte) in bytes.prefix(55).enumerated() {
+            if index == 2 || index == 35 || index == 52 {
+                guard byte == UInt8(ascii: "-") else { return false }
+            } else {
+                guard byte.hexadecimalValue != nil, byte.lowercasedASCII == byte else { return false }
+            }
+        }
+        let zero = UInt8(ascii: "0")
+        guard bytes[3..<35].contains(where: { $0 != zero }), bytes[36..<52].contains(where: { $0 != zero }) else {
+            return false
+        }
+        let version = bytes.prefix(2)
+        guard !version.elementsEqual("ff".utf8) else { return false }
+        if version.elementsEqual("00".utf8) { return bytes.count == 55 }
+        return bytes.count == 55
+            || bytes[55] == UInt8(ascii: "-") && bytes.allSatisfy { (0x21...0x7E).contains($0) }
+    }
+}
