@@ -1,4 +1,4 @@
-// What an answer means for a command. Pure: the table of codes is data.
+// What an answer can mean for a command.
 
 public import RoutingContract
 

@@ -1,0 +1,77 @@
+// The HTTP/1.1 client behind the port: an actor on the worker's event loop.
+
+import NIOCore
+import NIOHTTP1
+import NIOSSL
+
+/// Sends requests to fixed origins over kept-alive connections, one request in flight on each.
+///
+/// A request goes onto the wire at most once, follows no redirect, and every result says how certain its effect is.
+/// The actor's executor is the event loop, so that calling from another actor there costs no hop.
+actor HTTPPool {
+    private nonisolated let executor: any SerialExecutor
+    private nonisolated let eventLoop: any EventLoop
+    private let connector: HTTPConnector
+    private var pools: [Origin: OriginPool] = [:]
+    private var isShutDown = false
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// Waits for the answer to `request`, until `deadline` at most. `origin` must come from configuration.
+    func send(_ request: HTTPRequest, to origin: Origin, deadline: NIODeadline) async -> CallResult {
+        guard !Task.isCancelled else {
+            return .notSent(CallFailure(CallFailure.Reason.cancelled, "the call was cancelled before it began"))
+        }
+        guard deadline > .now() else {
+            return .notSent(CallFailure(CallFailure.Reason.timeout, "no time was left to begin the call"))
+        }
+        guard !isShutDown else {
+            return .notSent(CallFailure(CallFailure.Reason.clientClosed, "the client is shut down"))
+        }
+        let cancellation = Cancellation(eventLoop: eventLoop)
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let call = HTTPCall(request, deadline: deadline, continuation: continuation)
+                cancellation.call.value = call
+                pool(for: origin).perform(call)
+            }
+        } onCancel: {
+            cancellation.cancel()
+        }
+    }
+
+    /// Ends every call and closes every connection. For after the drain: a call in flight ends with an unknown effect.
+    func shutDown() {
+        isShutDown = true
+        for pool in pools.values { pool.close() }
+        pools = [:]
+    }
+
+    init(
+        eventLoop: any EventLoop, settings: ConnectionSettings, tls: NIOSSLContext, proxy: HTTPProxy? = nil
+    ) {
+        self.eventLoop = eventLoop
+        executor = eventLoop.executor
+        connector = HTTPConnector(eventLoop: eventLoop, settings: settings, tls: tls, proxy: proxy)
+    }
+
+    private func pool(for origin: Origin) -> OriginPool {
+        if let pool = pools[origin] { return pool }
+        let pool = OriginPool(origin: origin, connector: connector)
+        pools[origin] = pool
+        return pool
+    }
+}
+
+/// Brings a task's cancellation, which comes on any thread, to the call's event loop.
+private struct Cancellation: Sendable {
+    let call: NIOLoopBoundBox<HTTPCall?>
+
+    init(eventLoop: any EventLoop) {
+        call = .makeEmptyBox(eventLoop: eventLoop)
+    }
+
+    func cancel() {
+        call.eventLoop.execute { call.value?.cancel() }
+    }
+}

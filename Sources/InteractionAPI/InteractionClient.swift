@@ -1,0 +1,155 @@
+// The client behind the port: from a command to a request, and through the pool.
+
+public import NIOCore
+import NIOHTTP1
+import NIOSSL
+public import RoutingContract
+
+/// Calls the Interaction Service API over kept-alive HTTP/1.1 connections.
+///
+/// Headers and paths are those of the public reference: `POST /api/v1/route` routes, `DELETE` with a body clears.
+/// Certificates are always verified in full, redirects are never followed, and a request is never sent twice.
+public final class InteractionClient: InteractionAPI {
+    /// What is the same for every call of an org.
+    private struct PreparedOrg {
+        var origin: Origin
+        var uri: String
+        var headers: [(String, String)]
+    }
+
+    /// Longer timeouts are cut to this: clocks overflow, and nobody waits a day.
+    private static let longestTimeout = Duration.seconds(24 * 3600)
+
+    private let orgs: [OrgID: PreparedOrg]
+    private let tokens: any AccessTokens
+    private let pool: HTTPPool
+
+    /// - Parameters:
+    ///   - eventLoop: does all the work; calls from an actor on the same loop cost no hop.
+    /// - Throws: ``InteractionSettingsError`` for a base URL, CA file or value that cannot be used.
+    public init(
+        settings: InteractionClientSettings, tokens: any AccessTokens, eventLoop: any EventLoop
+    ) throws(InteractionSettingsError) {
+        guard settings.userAgent.isHeaderSafe, !settings.userAgent.isEmpty else {
+            throw InteractionSettingsError("the user agent cannot be a header")
+        }
+        var orgs: [OrgID: PreparedOrg] = [:]
+        for endpoint in settings.endpoints {
+            let base = try BaseURL(endpoint.baseURL)
+            guard base.origin.isTLS || base.origin.isLoopback || settings.allowsPlainHTTP else {
+                throw InteractionSettingsError(
+                    "the base URL \"\(endpoint.baseURL)\" of org \(endpoint.org) would send its token unencrypted: use https"
+                )
+            }
+            if base.origin.isTLS, base.origin.isAddress, settings.proxy != nil {
+                // The certificate would be matched against the address of the peer, which is the proxy's.
+                throw InteractionSettingsError(
+                    "the base URL \"\(endpoint.baseURL)\" must name a host, not an address, to be reached through a proxy"
+                )
+            }
+            let prepared = PreparedOrg(
+                origin: base.origin, uri: base.path + "/api/v1/route",
+                headers: [
+                    ("Host", base.origin.hostHeader), ("User-Agent", settings.userAgent),
+                    ("Accept", "application/json"), ("Content-Type", "application/json"),
+                    ("OrgId", endpoint.org.description),
+                ])
+            guard orgs.updateValue(prepared, forKey: endpoint.org) == nil else {
+                throw InteractionSettingsError("org \(endpoint.org) has two endpoints")
+            }
+        }
+        if let authorization = settings.proxy?.authorization, !authorization.isHeaderSafe {
+            throw InteractionSettingsError("the proxy's authorization cannot be a header")
+        }
+        self.orgs = orgs
+        self.tokens = tokens
+        pool = HTTPPool(
+            eventLoop: eventLoop, settings: settings.connections, tls: try Self.tlsContext(settings.extraCAFile),
+            proxy: settings.proxy)
+    }
+
+    public func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
+        let started = NIODeadline.now()
+        let timeout = min(timeout, Self.longestTimeout)
+        guard let org = orgs[command.key.org] else {
+            return .notSent(
+                CallFailure(CallFailure.Reason.orgNotConfigured, "org \(command.key.org) has no endpoint"))
+        }
+        guard command.context.isHeaderSafe, !command.context.isEmpty, command.contextType?.isHeaderSafe ?? true else {
+            return .notSent(
+                CallFailure(CallFailure.Reason.unsafeHeader, "AuthorizationContext or its type cannot be a header"))
+        }
+        switch await tokens.token(for: command.key.org, timeout: timeout) {
+        case .failure(let failure):
+            return .notSent(CallFailure(CallFailure.Reason.tokenUnavailable, failure.description))
+        case .success(let token):
+            return await pool.send(
+                Self.request(for: command, org: org, token: token), to: org.origin,
+                deadline: started + TimeAmount(timeout))
+        }
+    }
+
+    /// Ends every call and closes every connection; for after the drain.
+    public func shutDown() async {
+        await pool.shutDown()
+    }
+
+    private static func request(for command: RouteCommand, org: PreparedOrg, token: AccessToken) -> HTTPRequest {
+        var fields: [(String, String)] = []
+        fields.reserveCapacity(org.headers.count + 7)
+        fields.append(contentsOf: org.headers)
+        fields.append(("Authorization", token.authorization))
+        fields.append(("AuthorizationContext", command.context))
+        fields.append(("RequestId", command.key.request.description))
+        let method: HTTPMethod
+        switch command.key.kind {
+        case .route:
+            method = .POST
+            if let type = command.contextType { fields.append(("AuthorizationContextType", type)) }
+        case .delete:
+            method = .DELETE
+        }
+        // Trace context helps people; a command does not fail for it.
+        if let parent = command.reply.trace.traceparent, parent.isHeaderSafe { fields.append(("traceparent", parent)) }
+        if let state = command.reply.trace.tracestate, state.isHeaderSafe { fields.append(("tracestate", state)) }
+        fields.append(("Content-Length", String(command.payload.count)))
+        return HTTPRequest(
+            head: HTTPRequestHead(version: .http1_1, method: method, uri: org.uri, headers: HTTPHeaders(fields)),
+            body: command.payload)
+    }
+
+    private static func tlsContext(_ extraCAFile: String?) throws(InteractionSettingsError) -> NIOSSLContext {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv12
+        configuration.certificateVerification = .fullVerification
+        configuration.trustRoots = .default
+        configuration.applicationProtocols = ["http/1.1"]
+        // A good-bye that is not answered holds the descriptor no longer than this.
+        configuration.shutdownTimeout = .seconds(1)
+        if let extraCAFile {
+            do {
+                let certificates = try NIOSSLCertificate.fromPEMFile(extraCAFile)
+                guard !certificates.isEmpty else {
+                    throw InteractionSettingsError("the CA file \(extraCAFile) holds no certificate")
+                }
+                configuration.additionalTrustRoots = [.certificates(certificates)]
+            } catch let error as InteractionSettingsError {
+                throw error
+            } catch {
+                throw InteractionSettingsError("the CA file \(extraCAFile) cannot be used: \(error)")
+            }
+        }
+        do {
+            return try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw InteractionSettingsError("TLS cannot be set up: \(error)")
+        }
+    }
+}
+
+extension String {
+    /// Visible ASCII, spaces and tabs (RFC 9110 §5.5 without its obsolete bytes): nothing that could end a header.
+    var isHeaderSafe: Bool {
+        utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F || $0 == 0x09 }
+    }
+}
