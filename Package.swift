@@ -49,10 +49,7 @@ let package = Package(
         .target(
             name: "WorkerSettings",
             dependencies: [
-                "AMQP", "InteractionAPI", "RouteWorker", "RoutingContract",
-                .product(name: "Configuration", package: "swift-configuration"),
-                .product(name: "Logging", package: "swift-log"),
-                "Yams",
+                "RoutingContract", .product(name: "Configuration", package: "swift-configuration"), "Yams",
             ],
             swiftSettings: settings),
 
@@ -145,7 +142,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(name: "RouteWorkerTests", dependencies: ["RouteWorker"], swiftSettings: settings),
-        .testTarget(name: "WorkerSettingsTests", dependencies: ["WorkerSettings"], swiftSettings: settings),
+        .testTarget(
+            name: "WorkerSettingsTests", dependencies: ["RoutingContract", "WorkerSettings"], swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

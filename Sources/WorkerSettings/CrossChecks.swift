@@ -1,0 +1,220 @@
+// Settings that are each right and do not fit together.
+
+import RoutingContract
+
+struct CrossChecks {
+    /// What a lease must leave beside the call and the store's own time: pauses of the process, scheduling.
+    static let leaseMargin: Duration = .seconds(5)
+
+    var sources: SettingsSources
+    let settings: Settings
+
+    mutating func run(_ purpose: Settings.Purpose, environment: [String: String], flags: [String: String]) {
+        checkBroker(flags)
+        checkQueues()
+        checkReplies()
+        checkStore()
+        checkDefaults()
+        checkOrgs(environment, purpose)
+        checkQueueOrgs()
+    }
+
+    private mutating func checkBroker(_ flags: [String: String]) {
+        let amqp = settings.amqp
+        if sources.written(Keys.brokerURL.path)?.texts.isEmpty == true {
+            sources.report(Keys.brokerURL.path, "is an empty list, write at least one URL")
+        }
+        for key in [Keys.brokerURL, Keys.proxy] {
+            if let flag = flags[key.entry.key], flag.contains("@") {
+                sources.report(
+                    key.path,
+                    "holds a password, which other users of this machine can read in a flag, write it into "
+                        + "\(key.entry.environment ?? "the environment") or the file",
+                    at: .flag(key.entry.key))
+            }
+        }
+        if amqp.certificateFile != nil, amqp.keyFile == nil {
+            sources.report(Keys.certificateFile.path, "needs its key, write keyFile: too")
+        }
+        if amqp.keyFile != nil, amqp.certificateFile == nil {
+            sources.report(Keys.keyFile.path, "needs its certificate, write certificateFile: too")
+        }
+        checkOrder(Keys.reconnectMinimum.path, amqp.reconnect)
+    }
+
+    private mutating func checkOrder(_ path: [String], _ backoff: Settings.Backoff) {
+        guard backoff.minimum > backoff.maximum else { return }
+        sources.report(
+            path,
+            "\(Units.durationText(backoff.minimum)) is above maximum (\(Units.durationText(backoff.maximum))), "
+                + "lower it or raise maximum")
+    }
+
+    private mutating func checkQueues() {
+        let worker = settings.worker.concurrency
+        if settings.queues.isEmpty, sources.written(Keys.queueNames.path)?.texts.isEmpty != false {
+            sources.report(Keys.queueNames.path, "names no queue, write at least one")
+        }
+        for queue in settings.queues {
+            let path = [Keys.queuesSection, queue.name]
+            let answers = settings.answers
+            if queue.name == answers.queue {
+                sources.report(path, "is also answers.queue, choose another name for one of them")
+            }
+            if queue.name == answers.deadLetterQueue {
+                sources.report(path, "is also answers.deadLetterQueue, choose another name for one of them")
+            }
+            if queue.prefetch < queue.concurrency {
+                sources.report(
+                    path + ["prefetch"],
+                    "\(queue.prefetch) is below the queue's concurrency (\(queue.concurrency)), raise it to at least that"
+                )
+            }
+        }
+        let reserved = settings.queues.reduce(0) { $0 + $1.concurrency }
+        if reserved > worker, let last = settings.queues.last(where: { $0.concurrency > 0 }) {
+            sources.report(
+                [Keys.queuesSection, last.name, "concurrency"],
+                "the queues' shares add up to \(reserved), above worker.concurrency (\(worker)), lower them or raise it"
+            )
+        }
+    }
+
+    private mutating func checkReplies() {
+        let answers = settings.answers
+        if answers.queue == answers.deadLetterQueue {
+            sources.report(Keys.deadLetterQueue.path, "is also answers.queue, choose another name for one of them")
+        }
+        let closed =
+            settings.queues.map { ($0.name, "the commands queue") } + [
+                (answers.deadLetterQueue, "the dead-letter queue")
+            ]
+        for pattern in answers.allowReplyTo {
+            for (queue, what) in closed where pattern.matches(queue) {
+                sources.report(
+                    Keys.allowReplyTo.path,
+                    "\(pattern.shown) matches \(what) \(queue), to which answers may never go, narrow the pattern")
+            }
+        }
+    }
+
+    private mutating func checkStore() {
+        let store = settings.store
+        if store.failureRetention < store.retention {
+            sources.report(
+                Keys.failureRetention.path,
+                "\(Units.durationText(store.failureRetention)) is below store.retention "
+                    + "(\(Units.durationText(store.retention))), raise it to at least that")
+        }
+    }
+
+    /// What is wrong with the defaults is reported once, there, and not for each org.
+    private mutating func checkDefaults() {
+        var own = SettingsReader(sources: sources)
+        let backoff = Settings.Backoff(
+            minimum: own.value(Keys.defaults.retryMinimum), maximum: own.value(Keys.defaults.retryMaximum))
+        checkOrder(Keys.defaults.retryMinimum.path, backoff)
+        let deadline = own.optional(Keys.defaults.transferDeadline) ?? settings.commands.transferDeadline
+        checkTimes([], own.value(Keys.defaults.callTimeout), deadline, own.value(Keys.defaults.budget))
+    }
+
+    /// - Parameter org: the path of the org, or empty for the defaults.
+    private mutating func checkTimes(
+        _ org: [String], _ callTimeout: Duration, _ transferDeadline: Duration, _ budget: Duration
+    ) {
+        let section = org.isEmpty ? ["defaults"] : org
+        let store = settings.store
+        let needed = callTimeout + store.timeout + CrossChecks.leaseMargin
+        if store.lease <= needed {
+            let path = org.isEmpty ? Keys.lease.path : org + ["callTimeout"]
+            sources.report(
+                path,
+                "store.lease (\(Units.durationText(store.lease))) must be longer than callTimeout + store.timeout + 5s "
+                    + "(\(Units.durationText(needed))), raise the lease or lower the timeouts")
+        }
+        if transferDeadline <= callTimeout {
+            sources.report(
+                section + ["callTimeout"],
+                "\(Units.durationText(callTimeout)) is not below transferDeadline "
+                    + "(\(Units.durationText(transferDeadline))), so that no transfer could be called, lower it")
+        }
+        if budget > store.retention {
+            sources.report(
+                section + ["retry", "budget"],
+                "\(Units.durationText(budget)) is above store.retention (\(Units.durationText(store.retention))), "
+                    + "lower it or raise the retention")
+        }
+    }
+
+    private mutating func checkOrgs(_ environment: [String: String], _ purpose: Settings.Purpose) {
+        if purpose == .worker, (sources.names[Keys.orgsSection] ?? []).isEmpty {
+            sources.report([Keys.orgsSection], "no org is given, write at least one (ALIAS: {id: 00D…})")
+        }
+        var aliases: [OrgID: String] = [:]
+        for org in settings.orgs {
+            let path = [Keys.orgsSection, org.alias]
+            if let other = aliases[org.id] {
+                sources.report(path + ["id"], "is also the id of \(other), keep one org for it")
+            }
+            aliases[org.id] = aliases[org.id] ?? org.alias
+            let retry = Keys.org.retryMinimum
+            if sources.isWritten(retry.path(org.alias)) || sources.isWritten(Keys.org.retryMaximum.path(org.alias)) {
+                checkOrder(retry.path(org.alias), org.retry.backoff)
+            }
+            let times = [Keys.org.callTimeout, Keys.org.transferDeadline, Keys.org.budget]
+            if times.contains(where: { sources.isWritten($0.path(org.alias)) }) {
+                checkTimes(path, org.callTimeout, org.transferDeadline, org.retry.budget)
+            }
+            if purpose == .worker, case .environment(let name) = org.token, environment[name, default: ""].isEmpty {
+                sources.report(
+                    path + ["tokenEnvironment"], "names the environment variable \(name), which is not set, set it")
+            }
+        }
+    }
+
+    private mutating func checkQueueOrgs() {
+        let aliases = (sources.names[Keys.orgsSection] ?? []).map(\.name)
+        // An org that could not be read is reported for itself; its id may be the one that is named here.
+        let isComplete = aliases.count == settings.orgs.count
+        for queue in settings.queues {
+            for key in [Keys.defaultOrg, Keys.allowedOrgs] {
+                let path = key.path(queue.name)
+                for (name, place) in sources.written(path)?.texts ?? [] where !aliases.contains(name) {
+                    let id = OrgID(name)
+                    if let id, !isComplete || settings.orgs.contains(where: { $0.id == id }) { continue }
+                    let nearest = Suggestion.nearest(to: name, among: aliases)
+                    let advice = nearest.map { "did you mean \($0)?" } ?? "write an alias or id that stands under orgs:"
+                    sources.report(path, "\(shown(name)) is no org of these settings, \(advice)", at: place)
+                }
+            }
+            guard let name = queue.defaultOrg, !queue.allowedOrgs.isEmpty else { continue }
+            let isAllowed = queue.allowedOrgs.contains { $0 == name || id(of: $0) != nil && id(of: $0) == id(of: name) }
+            if !isAllowed {
+                sources.report(
+                    Keys.defaultOrg.path(queue.name), "\(shown(name)) is not among allowedOrgs, add it there")
+            }
+        }
+    }
+
+    private func id(of name: String) -> OrgID? {
+        settings.orgs.first { $0.alias == name }?.id ?? OrgID(name)
+    }
+}
+
+extension ReplyPattern {
+    fileprivate func matches(_ queue: String) -> Bool {
+        switch self {
+        case .directReplyTo: queue.hasPrefix("amq.rabbitmq.reply-to")
+        case .queue(let name): name == queue
+        case .prefix(let prefix): queue.hasPrefix(prefix)
+        }
+    }
+
+    fileprivate var shown: String {
+        switch self {
+        case .directReplyTo: "amq.rabbitmq.reply-to"
+        case .queue(let name): name
+        case .prefix(let prefix): prefix + "*"
+        }
+    }
+}

@@ -1,0 +1,242 @@
+// What the worker is told: one value that holds every setting, checked and complete.
+
+public import RoutingContract
+
+/// Every setting of the worker, read once at the start from file, environment and flags; see
+/// ``load(file:environment:flags:purpose:)``. Keys, bounds and defaults stand in ``SettingsReference`` as well.
+///
+/// It holds no token. A broker URL or proxy URL can hold a password, which no description of it shows.
+public struct Settings: Sendable, Hashable {
+    public var worker: Worker
+    public var amqp: Broker
+    /// The commands queues, in the order of the file; at least one. Names are unique.
+    public var queues: [Queue]
+    public var answers: Answers
+    public var store: Store
+    public var commands: Commands
+    public var http: HTTP
+    /// The orgs, in the order of the file, each complete with what it takes over from `defaults`. Aliases and ids are
+    /// unique. Empty only for ``Purpose/tools``.
+    public var orgs: [Org]
+    public var log: Log
+
+    /// The worker as a whole.
+    public struct Worker: Sendable, Hashable {
+        /// Names this process in answers, dead letters and leases; 1 to 128 printable ASCII characters.
+        /// Default: host name, hyphen, process id.
+        public var name: String
+        /// Commands in work at one time, over all queues; 1 to 10,000, default 64.
+        public var concurrency: Int
+        /// How long a drain may take before the process ends anyway; 0 to 1 h, default 30 s.
+        public var drainTimeout: Duration
+    }
+
+    /// The connections to RabbitMQ.
+    public struct Broker: Sendable, Hashable {
+        /// One or more, tried in turn; `amqp://` or `amqps://`. Default `amqp://guest:guest@127.0.0.1:5672/`.
+        public var urls: [SecretURL]
+        /// PEM file of the authorities that a broker's certificate is checked against; `nil` where it is not given.
+        public var caFile: String?
+        /// PEM file of the client certificate; given together with `keyFile`.
+        public var certificateFile: String?
+        /// PEM file of the client certificate's key.
+        public var keyFile: String?
+        /// Proposed to the broker; whole seconds, 0 (off) to 10 min, default 30 s.
+        public var heartbeat: Duration
+        /// For connecting and logging in to one URL; 100 ms to 5 min, default 10 s.
+        public var connectTimeout: Duration
+        /// Waits between attempts to connect, with full jitter between the two ends.
+        public var reconnect: Backoff
+    }
+
+    /// The ends of a jittered, growing wait; `minimum` ≤ `maximum`.
+    public struct Backoff: Sendable, Hashable {
+        public var minimum: Duration
+        public var maximum: Duration
+    }
+
+    /// A commands queue.
+    public struct Queue: Sendable, Hashable {
+        /// 1 to 255 bytes; not the results queue, not the dead-letter queue.
+        public var name: String
+        /// Deliveries that the broker may have outstanding here; 1 to 65,535, at least ``concurrency``.
+        /// Default: twice the worker's concurrency (65,535 at most).
+        public var prefetch: Int
+        /// The share of the worker's concurrency that is kept for this queue; 0 (default) to the worker's.
+        public var concurrency: Int
+        /// Alias or id of the org for commands that name none; one of ``Settings/orgs``.
+        public var defaultOrg: String?
+        /// The AuthorizationContext for commands that name none, before the org's own.
+        public var defaultContext: String?
+        /// Aliases or ids of the orgs that may use the queue; empty (default) allows all.
+        public var allowedOrgs: [String]
+
+        /// What the decoder wants to know of the queue.
+        public var decodingDefaults: QueueDefaults {
+            QueueDefaults(org: defaultOrg, context: defaultContext, allowedOrgs: Set(allowedOrgs))
+        }
+    }
+
+    /// Where answers and dead letters go.
+    public struct Answers: Sendable, Hashable {
+        /// Where answers go whose command names no address; default `routing.results`.
+        public var queue: String
+        /// Default `routing.dead-letters`.
+        public var deadLetterQueue: String
+        /// The addresses that a command may name; default direct reply-to only. None matches a commands queue or the
+        /// dead-letter queue.
+        public var allowReplyTo: [ReplyPattern]
+        /// Whether an answer by direct reply-to is also sent to ``queue``; default true.
+        public var copyDirectReplies: Bool
+        /// How long a publish may wait for the broker's confirm; 1 s to 10 min, default 30 s.
+        public var confirmTimeout: Duration
+    }
+
+    /// Where outcomes are remembered.
+    public struct Store: Sendable, Hashable {
+        public enum Location: Sendable, Hashable {
+            /// Forgotten when the process ends: for trials.
+            case memory
+            /// A database file.
+            case sqlite(path: String)
+        }
+
+        /// Default `sqlite:route-worker.db`.
+        public var location: Location
+        /// How long outcomes are kept; 1 min to 366 d, default 24 h. Commands issued longer ago are `expired`.
+        public var retention: Duration
+        /// How long failed and unknown outcomes are kept; ``retention`` to 366 d, default 14 d.
+        public var failureRetention: Duration
+        /// How long a claim protects its holder; 1 s to 1 h, default 60 s. Longer than each org's call timeout by
+        /// ``timeout`` and 5 s, so that a call and its record fit in.
+        public var lease: Duration
+        /// For one operation of the store; 100 ms to 1 min, default 5 s.
+        public var timeout: Duration
+        /// How long the store may wait for more to put into one batch; 0 (default) to 100 ms.
+        public var linger: Duration
+    }
+
+    /// What counts as a valid command, beside the contract.
+    public struct Commands: Sendable, Hashable {
+        /// Bytes; 1 KiB to 16 MiB, default 256 KiB.
+        public var maximumBody: Int
+        /// Levels of JSON nesting; 4 to 512, default 64.
+        public var maximumDepth: Int
+        /// How far ahead of the worker's clock an issue time may lie; 0 to 24 h, default 5 min.
+        public var futureTolerance: Duration
+        /// Deadline after issue for `Transfer` and `Conference` that carry none; 1 s to 60 s, default 40 s. (Salesforce
+        /// counts a transfer as failed after 60 s, in which more calls than the route must fit.)
+        public var transferDeadline: Duration
+        /// Whether `Replay` headers in messages count; default false.
+        public var honourReplay: Bool
+    }
+
+    /// Calls to Salesforce, for all orgs.
+    public struct HTTP: Sendable, Hashable {
+        /// For DNS, TCP and TLS together; 100 ms to 1 min, default 5 s.
+        public var connectTimeout: Duration
+        /// PEM file of authorities; `nil` takes the system's.
+        public var caFile: String?
+        /// HTTP proxy for all calls (`http://host:port`); `nil` for none.
+        public var proxy: SecretURL?
+        /// Connections to one origin at a time; 1 to 10,000, default 64.
+        public var maximumConnections: Int
+        /// How long an idle connection is kept; 1 s to 1 h, default 30 s.
+        public var idleTimeout: Duration
+        /// Bytes of an answer's body that are read; 1 KiB to 16 MiB, default 256 KiB.
+        public var maximumAnswer: Int
+    }
+
+    /// An org and how it is called.
+    public struct Org: Sendable, Hashable {
+        /// 1 to 64 letters, digits, `-`, `_`, `.`; never of the form of an org id.
+        public var alias: String
+        public var id: OrgID
+        /// Scheme, host and port alone, without a trailing slash: `https://acme.my.salesforce-scrt.com`. Plain http only
+        /// for a loopback host.
+        public var baseURL: String
+        /// The AuthorizationContext for commands and queues that name none.
+        public var defaultContext: String?
+        /// Default lenient.
+        public var validation: KnownOrg.Validation
+        /// For one call altogether; 100 ms to 2 min, default 10 s.
+        public var callTimeout: Duration
+        public var token: TokenSource
+        /// Default ``UnknownEffect/report``.
+        public var unknownEffect: UnknownEffect
+        /// As ``Commands/transferDeadline``, which is the default.
+        public var transferDeadline: Duration
+        public var retry: Retry
+        /// Calls to this org at one time; 1 to 10,000, default: the worker's concurrency.
+        public var maximumConcurrency: Int
+    }
+
+    /// Where an org's bearer token stands. The token itself is no setting.
+    public enum TokenSource: Sendable, Hashable {
+        /// A file that holds the token and nothing else but white space.
+        case file(String)
+        /// An environment variable.
+        case environment(String)
+    }
+
+    /// What happens to a route whose call may have taken effect.
+    public enum UnknownEffect: String, Sendable, Hashable, CaseIterable {
+        /// Ends as `unknown`; no second call.
+        case report
+        /// Is called again: may give two effects.
+        case retry
+        /// The conversation's routing is cleared, then it is called again (`Initial` only).
+        case clearThenRoute = "clear-then-route"
+    }
+
+    /// The budget of one command's calls.
+    public struct Retry: Sendable, Hashable {
+        /// Calls, the first included; 1 to 100, default 5.
+        public var attempts: Int
+        /// From the first call to the last; 0 to 1 h, default 2 min.
+        public var budget: Duration
+        /// Waits between calls, with full jitter; each 1 ms to 10 min, default 200 ms to 20 s.
+        public var backoff: Backoff
+    }
+
+    /// What is written, and how.
+    public struct Log: Sendable, Hashable {
+        /// The names are swift-log's.
+        public enum Level: String, Sendable, Hashable, CaseIterable {
+            case trace, debug, info, notice, warning, error, critical
+        }
+
+        public enum Format: String, Sendable, Hashable, CaseIterable { case human, json }
+
+        /// Default info.
+        public var level: Level
+        /// Default human.
+        public var format: Format
+    }
+}
+
+extension Settings {
+    /// The decoder's rules: limits, deadlines, and where answers may go.
+    public var decodingRules: DecodingRules {
+        var rules = DecodingRules()
+        rules.maximumBodyBytes = commands.maximumBody
+        rules.maximumDepth = commands.maximumDepth
+        rules.futureTolerance = commands.futureTolerance
+        rules.retention = store.retention
+        rules.transferDeadline = commands.transferDeadline
+        rules.replyAllowList = answers.allowReplyTo
+        rules.reservedQueues = Set(queues.map(\.name) + [answers.deadLetterQueue])
+        rules.honoursReplay = commands.honourReplay
+        return rules
+    }
+
+    /// The orgs as the decoder knows them.
+    public var orgDirectory: OrgDirectory {
+        OrgDirectory(
+            orgs.map { org in
+                KnownOrg(
+                    id: org.id, alias: org.alias, defaultContext: org.defaultContext, validation: org.validation,
+                    transferDeadline: org.transferDeadline)
+            })
+    }
+}

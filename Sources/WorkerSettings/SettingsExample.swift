@@ -1,0 +1,91 @@
+// A settings file to start from; a test loads it.
+
+extension Settings {
+    /// A commented file with every section: sets what a first worker needs, and shows the rest with its defaults.
+    public static let example = """
+        # Settings of route-worker. Durations: 500ms, 30s, 5m, 24h, 14d. Sizes: 512B, 256KiB, 1MiB.
+        # Every key outside queues: and orgs: can also be set by an environment variable, which goes over this file:
+        # worker.drainTimeout is WORKER_DRAIN_TIMEOUT.
+
+        worker:
+          # name: worker-1             # default: host name, hyphen, process id
+          concurrency: 64              # commands in work at one time
+          drainTimeout: 30s
+
+        amqp:
+          # Keep a password out of this file: AMQP_URL=amqps://worker:secret@rabbit-1:5671/ (several: with commas)
+          url: amqp://127.0.0.1:5672/
+          # caFile: /etc/route-worker/broker-ca.pem
+          # certificateFile: /etc/route-worker/client.pem
+          # keyFile: /etc/route-worker/client.key
+          heartbeat: 30s
+          connectTimeout: 10s
+          reconnect: {minimum: 250ms, maximum: 30s}
+
+        queues:
+          routing.commands:
+            prefetch: 128
+          routing.transfers:           # transfers need not wait behind a backlog of initial routes
+            prefetch: 32
+            concurrency: 8             # kept free for this queue
+            # defaultOrg: acme         # for commands that name no org
+            # defaultContext: Partner1_Channel1
+            # allowedOrgs: [acme]      # all, where it is left out
+
+        answers:
+          queue: routing.results
+          deadLetterQueue: routing.dead-letters
+          # Where a command's reply_to may point: a queue, a prefix, direct reply-to.
+          allowReplyTo: ["amq.rabbitmq.reply-to", "platform.replies.*"]
+          copyDirectReplies: true
+          confirmTimeout: 30s
+
+        store:
+          url: sqlite:route-worker.db  # memory: keeps nothing
+          retention: 24h
+          failureRetention: 14d
+          lease: 60s                   # longer than callTimeout + timeout + 5s
+          timeout: 5s
+          linger: 0
+
+        commands:
+          maximumBody: 256KiB
+          maximumDepth: 64
+          futureTolerance: 5m
+          transferDeadline: 40s
+          honourReplay: false
+
+        http:
+          connectTimeout: 5s
+          # caFile: /etc/route-worker/salesforce-ca.pem
+          # proxy: http://proxy.example.com:3128
+          maximumConnections: 64
+          idleTimeout: 30s
+          maximumAnswer: 256KiB
+
+        # For every org that does not say otherwise.
+        defaults:
+          validation: lenient          # or strict
+          callTimeout: 10s
+          unknownEffect: report        # or retry, clear-then-route: both may give two effects
+          retry: {attempts: 5, budget: 120s, minimum: 200ms, maximum: 20s}
+
+        orgs:
+          acme:                        # the alias that commands may use as OrgId
+            id: 00D000000000001AAA
+            baseURL: https://acme.my.salesforce-scrt.com
+            tokenFile: /etc/route-worker/acme.token
+            defaultContext: Partner1_Channel1
+          globex:
+            id: 00D000000000002AAA
+            baseURL: https://globex.my.salesforce-scrt.com
+            tokenFile: /etc/route-worker/globex.token   # or tokenEnvironment: GLOBEX_TOKEN
+            callTimeout: 5s
+            maximumConcurrency: 16
+
+        log:
+          level: info
+          format: human                # or json
+
+        """
+}

@@ -1,0 +1,103 @@
+// Reads the orgs: each with its own settings over those of `defaults`.
+
+import RoutingContract
+
+extension SettingsReader {
+    mutating func orgs(_ worker: Settings.Worker, _ commands: Settings.Commands) -> [Settings.Org] {
+        // Read once without an org, so that its mistakes are reported even where nobody takes them over.
+        _ = token(nil)
+        _ = policy(nil, worker, commands)
+        return (sources.names[Keys.orgsSection] ?? []).compactMap { alias, place in
+            do throws(Refusal) {
+                _ = try ValueForm<String>.alias.parse(alias)
+            } catch {
+                sources.report([Keys.orgsSection, alias], "\(shown(alias)) \(error.reason)", at: place)
+            }
+            return org(alias, worker, commands)
+        }
+    }
+
+    /// `nil` where something is wrong that no default can stand in for; that is reported.
+    private mutating func org(
+        _ alias: String, _ worker: Settings.Worker, _ commands: Settings.Commands
+    ) -> Settings.Org? {
+        let path = [Keys.orgsSection, alias]
+        let id = optional(Keys.orgID, in: alias)
+        if !sources.isWritten(Keys.orgID.path(alias)) {
+            sources.report(path + ["id"], "is missing, write the org's id (00D…)")
+        }
+        let baseURL = inherited(\.baseURL, alias)
+        if !sources.isWritten(Keys.org.baseURL.path(alias)), !sources.isWritten(Keys.defaults.baseURL.path) {
+            sources.report(
+                path + ["baseURL"], "is missing, write https://DOMAIN.my.salesforce-scrt.com here or under defaults:")
+        }
+        let token = token(alias)
+        let policy = policy(alias, worker, commands)
+        guard let id, let baseURL, let token else { return nil }
+        return Settings.Org(
+            alias: alias, id: id, baseURL: baseURL, defaultContext: inherited(\.defaultContext, alias),
+            validation: policy.validation, callTimeout: policy.callTimeout, token: token,
+            unknownEffect: policy.unknownEffect, transferDeadline: policy.transferDeadline, retry: policy.retry,
+            maximumConcurrency: policy.maximumConcurrency)
+    }
+
+    private typealias Policy = (
+        validation: KnownOrg.Validation, callTimeout: Duration, unknownEffect: Settings.UnknownEffect,
+        transferDeadline: Duration, retry: Settings.Retry, maximumConcurrency: Int
+    )
+
+    private mutating func policy(
+        _ alias: String?, _ worker: Settings.Worker, _ commands: Settings.Commands
+    ) -> Policy {
+        (
+            value(\.validation, alias), value(\.callTimeout, alias), value(\.unknownEffect, alias),
+            inherited(\.transferDeadline, alias) ?? commands.transferDeadline,
+            Settings.Retry(
+                attempts: value(\.attempts, alias), budget: value(\.budget, alias),
+                backoff: Settings.Backoff(
+                    minimum: value(\.retryMinimum, alias), maximum: value(\.retryMaximum, alias))),
+            inherited(\.maximumConcurrency, alias) ?? worker.concurrency
+        )
+    }
+
+    /// The org's own source, or else that of the defaults; of two on one level, neither.
+    private mutating func token(_ alias: String?) -> Settings.TokenSource? {
+        if let alias {
+            let own = token(Keys.org, alias)
+            if own.isWritten { return own.source }
+        }
+        let shared = token(Keys.defaults, nil)
+        if !shared.isWritten, let alias {
+            sources.report(
+                [Keys.orgsSection, alias, "tokenFile"],
+                "is missing, write tokenFile: or tokenEnvironment: here or under defaults:")
+        }
+        return shared.source
+    }
+
+    private mutating func token(
+        _ keys: OrgKeys, _ alias: String?
+    ) -> (isWritten: Bool, source: Settings.TokenSource?) {
+        let file = optional(keys.tokenFile, in: alias)
+        let variable = optional(keys.tokenEnvironment, in: alias)
+        switch (sources.isWritten(keys.tokenFile.path(alias)), sources.isWritten(keys.tokenEnvironment.path(alias))) {
+        case (false, false): return (false, nil)
+        case (true, false): return (true, file.map { .file($0) })
+        case (false, true): return (true, variable.map { .environment($0) })
+        case (true, true):
+            sources.report(keys.tokenEnvironment.path(alias), "and tokenFile are both given, keep one of them")
+            return (true, nil)
+        }
+    }
+
+    /// The org's own value, or else that of the defaults.
+    private mutating func inherited<Value>(_ key: KeyPath<OrgKeys, SettingKey<Value>>, _ alias: String?) -> Value? {
+        if let alias, let own = optional(Keys.org[keyPath: key], in: alias) { return own }
+        return optional(Keys.defaults[keyPath: key])
+    }
+
+    private mutating func value<Value>(_ key: KeyPath<OrgKeys, SettingKey<Value>>, _ alias: String?) -> Value {
+        if let alias, let own = optional(Keys.org[keyPath: key], in: alias) { return own }
+        return value(Keys.defaults[keyPath: key])
+    }
+}
