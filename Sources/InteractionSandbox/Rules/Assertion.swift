@@ -1,0 +1,109 @@
+// The JWT of a token request (RFC 7523 §3), judged as Salesforce judges it.
+
+import Foundation
+import RoutingContract
+
+enum Assertion {
+    static let grantType = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    private static let clockSkew = 30.0
+
+    /// The org that a token request is for.
+    static func org(
+        ofForm form: [String: String], orgs: OrgBook, settings: SandboxSettings, now: Timestamp
+    ) throws(OAuthRefusal) -> OrgID {
+        guard let grantType = form["grant_type"] else {
+            throw OAuthRefusal(error: "invalid_request", description: "grant_type is missing")
+        }
+        guard grantType == Self.grantType else {
+            throw OAuthRefusal(error: "unsupported_grant_type", description: "grant type not supported: \(grantType)")
+        }
+        let parts = (form["assertion"] ?? "").split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 3, let header = object(parts[0]), let claims = object(parts[1]), !parts[2].isEmpty,
+            base64URL(parts[2]) != nil
+        else { throw invalid("the assertion is not a JWT of three base64url parts") }
+        guard case .string("RS256") = header["alg"] else { throw invalid("alg must be RS256") }
+        guard case .string(let issuer) = claims["iss"], !issuer.isEmpty else {
+            throw OAuthRefusal(error: "invalid_client", description: "iss must be the consumer key")
+        }
+        guard case .string(let subject) = claims["sub"], !subject.isEmpty else {
+            throw invalid("sub must be the username")
+        }
+        try checkAudience(claims["aud"], settings: settings)
+        try checkExpiry(claims["exp"], settings: settings, now: now)
+        return try org(issuer: issuer, subject: subject, orgs: orgs, settings: settings)
+    }
+
+    private static func invalid(_ description: String) -> OAuthRefusal {
+        OAuthRefusal(error: "invalid_grant", description: description)
+    }
+
+    private static func checkAudience(_ value: JSONValue?, settings: SandboxSettings) throws(OAuthRefusal) {
+        let audience: String? =
+            switch value {
+            case .string(let text): text
+            case .array(let list):
+                if case .string(let text) = list.first, list.count == 1 { text } else { nil }
+            default: nil
+            }
+        guard let audience else { throw invalid("aud is missing") }
+        let host = URL(string: audience).flatMap { $0.scheme == "https" ? $0.host() : nil } ?? ""
+        guard settings.audiences.contains(audience) || host.hasSuffix(".salesforce.com") else {
+            throw invalid("audience is invalid: aud must be a login URL, https://login.salesforce.com for one")
+        }
+    }
+
+    private static func checkExpiry(
+        _ value: JSONValue?, settings: SandboxSettings, now: Timestamp
+    ) throws(OAuthRefusal) {
+        guard case .number(let text) = value, let expiry = Double(text) else { throw invalid("exp must be a number") }
+        let seconds = Double(now.milliseconds) / 1000
+        guard expiry < seconds * 100 else { throw invalid("exp must be in seconds, and looks like milliseconds") }
+        guard expiry > seconds - clockSkew else { throw invalid("the assertion has expired") }
+        let horizon = Double(settings.assertionHorizon.wholeMilliseconds) / 1000
+        guard expiry <= seconds + horizon + clockSkew else {
+            throw invalid("exp lies too far ahead: \(Int(horizon)) s at most")
+        }
+    }
+
+    private static func org(
+        issuer: String, subject: String, orgs: OrgBook, settings: SandboxSettings
+    ) throws(OAuthRefusal) -> OrgID {
+        if let org = orgs.id(where: { $0.consumerKey == issuer && ($0.username ?? subject) == subject }) { return org }
+        guard orgs.id(where: { $0.consumerKey == issuer }) == nil else {
+            throw invalid("user hasn't approved this consumer")
+        }
+        guard settings.acceptsAnyOrg else {
+            throw OAuthRefusal(error: "invalid_client", description: "client identifier invalid")
+        }
+        return orgID(in: subject) ?? orgID(in: issuer) ?? standIn(for: issuer)
+    }
+
+    /// The first org id that stands in a text, so that an invented username can say its org.
+    private static func orgID(in text: String) -> OrgID? {
+        for word in text.split(whereSeparator: { !$0.isLetter && !$0.isNumber }) {
+            if let id = OrgID(word) { return id }
+        }
+        return nil
+    }
+
+    /// An org id that an unknown consumer key always gets again (FNV-1a).
+    private static func standIn(for issuer: String) -> OrgID {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in issuer.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        let id = SalesforceID.make(prefix: "00D", number: hash % 1_000_000_000_000)
+        guard let org = OrgID(id) else { preconditionFailure("a made id is well-formed") }
+        return org
+    }
+
+    private static func object(_ part: Substring) -> [String: JSONValue]? {
+        guard let bytes = base64URL(part), case .object(let members) = try? JSONReader.read(bytes) else { return nil }
+        return members
+    }
+
+    static func base64URL(_ text: some StringProtocol) -> [UInt8]? {
+        guard !text.contains(where: { "+/=".contains($0) }) else { return nil }
+        let base64 = String(text.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
+        let padding = String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
+        return Data(base64Encoded: base64 + padding).map { [UInt8]($0) }
+    }
+}

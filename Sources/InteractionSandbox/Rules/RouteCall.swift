@@ -1,0 +1,227 @@
+// What a request asks for, judged by the documented rules that hold for every org.
+
+import RoutingContract
+
+/// A request as it came, reduced to what the rules look at.
+struct IncomingRequest: Sendable {
+    enum Method: String, Sendable { case post = "POST", delete = "DELETE" }
+
+    var method: Method
+    var authorization: String?
+    var org: String?
+    var context: String?
+    var contextType: String?
+    var request: String?
+    var contentType: String?
+    /// Empty where `bodyIsTooLarge`.
+    var body: [UInt8] = []
+    var bodyIsTooLarge = false
+    /// All headers but the token, one `name: value` a line.
+    var headerLines = ""
+}
+
+/// The headers of a request, checked.
+struct CallHeaders: Hashable, Sendable {
+    var token: String
+    var org: OrgID
+    var context: String
+    /// `ConversationChannelDefinition` where the request names none.
+    var contextType: String
+}
+
+/// The body of a request, checked.
+struct RouteCall: Hashable, Sendable {
+    enum Target: Hashable, Sendable {
+        case channelSetting
+        case flow(id: String, fallbackQueue: String)
+        case queue(id: String)
+    }
+
+    var conversation: String
+    /// `nil` for a delete.
+    var routingType: String?
+    var target = Target.channelSetting
+    var cancelReason: String?
+}
+
+/// A request with what can be said of it without knowing the org.
+struct ParsedRequest: Sendable {
+    var incoming: IncomingRequest
+    var headers: Result<CallHeaders, Refusal>
+    var call: Result<RouteCall, Refusal>
+    /// As far as it could be read, even from a body that breaks other rules.
+    var conversation: String?
+
+    init(_ incoming: IncomingRequest, maximumAttributeCharacters: Int) {
+        self.incoming = incoming
+        headers = Result { () throws(Refusal) in try CallRules.headers(incoming) }
+        do throws(Refusal) {
+            let body = try CallRules.object(incoming)
+            if case .string(let text) = body["conversationIdentifier"] { conversation = text }
+            call = Result { () throws(Refusal) in
+                switch incoming.method {
+                case .post: try CallRules.route(body, maximumAttributeCharacters: maximumAttributeCharacters)
+                case .delete: try CallRules.clear(body)
+                }
+            }
+        } catch {
+            call = .failure(error)
+        }
+    }
+}
+
+enum CallRules {
+    static let contextTypes: Set = [
+        "ConversationChannelDefinition", "EmbeddedMessagingChannel", "ExternalConversationParticipant",
+    ]
+    static let routingTypes: Set = ["Initial", "Transfer", "Conference"]
+    /// In lower case: the reference spells them in capitals, the OpenAPI description with a capital.
+    static let cancelReasons: Set = ["unknown", "unavailable", "decline", "cancel"]
+    /// Assumed; the documentation gives no bound.
+    static let maximumConversationCharacters = 255
+
+    static func headers(_ request: IncomingRequest) throws(Refusal) -> CallHeaders {
+        // RFC 6750 §2.1; the scheme's name is case-insensitive (RFC 9110 §11.1).
+        let credentials = request.authorization?.split(separator: " ", maxSplits: 1).map { $0.trimmed } ?? []
+        guard credentials.count == 2, credentials[0].lowercased() == "bearer", !credentials[1].isEmpty else {
+            throw Refusal(10004, "the header Authorization must be Bearer and a token")
+        }
+        let org = try present(request.org, "OrgId")
+        guard let orgID = OrgID(org), SalesforceID.isWellFormed(org, prefix: "00D") else {
+            throw Refusal(10016, "OrgId must be an org id of 15 or 18 characters, 00D…")
+        }
+        let context = try present(request.context, "AuthorizationContext")
+        guard isDeveloperName(context) else {
+            throw Refusal(10016, "AuthorizationContext must be a developer name")
+        }
+        guard RequestID(try present(request.request, "RequestId")) != nil else {
+            throw Refusal(10016, "RequestId must be a UUID")
+        }
+        var contextType = "ConversationChannelDefinition"
+        if request.method == .post, let given = request.contextType {
+            guard contextTypes.contains(given) else { throw Refusal(10093, given) }
+            contextType = given
+        }
+        if contextType == "ConversationChannelDefinition", !context.dropFirst().dropLast().contains("_") {
+            throw Refusal(10001, "a ConversationChannelDefinition is named {prefix}_{name}")
+        }
+        return CallHeaders(token: credentials[1], org: orgID, context: context, contextType: contextType)
+    }
+
+    private static func present(_ value: String?, _ name: String) throws(Refusal) -> String {
+        guard let value, !value.isEmpty else { throw Refusal(10016, "\(name) is missing") }
+        return value
+    }
+
+    private static func isDeveloperName(_ text: String) -> Bool {
+        text.utf8.count <= 255
+            && text.unicodeScalars.allSatisfy {
+                $0.isASCII && ($0.properties.isAlphabetic || "0"..."9" ~= $0 || $0 == "_")
+            }
+    }
+
+    /// The JSON object in the body, of either form.
+    static func object(_ request: IncomingRequest) throws(Refusal) -> [String: JSONValue] {
+        guard !request.bodyIsTooLarge else { throw Refusal(10089, "the body is too large") }
+        guard let contentType = request.contentType else { throw Refusal(10016, "Content-Type is missing") }
+        guard !request.body.isEmpty else { throw Refusal(10100) }
+        var json = request.body
+        let (type, boundary) = MultipartForm.mediaType(contentType, parameter: "boundary")
+        switch type {
+        case "application/json": break
+        case "multipart/form-data":
+            switch MultipartForm.jsonPart(of: request.body, boundary: boundary ?? "") {
+            case .success(let part): json = part
+            case .failure(let problem): throw Refusal(10089, problem.reason)
+            }
+        default: throw Refusal(10016, "Content-Type must be application/json or multipart/form-data")
+        }
+        do {
+            guard case .object(let members) = try JSONReader.read(json) else {
+                throw Refusal(10089, "the body is not a JSON object")
+            }
+            return members
+        } catch let problem as JSONProblem {
+            throw Refusal(10089, "the body is not valid JSON: \(problem.reason) at byte \(problem.offset)")
+        } catch {
+            throw error as? Refusal ?? Refusal(10089)
+        }
+    }
+
+    static func route(
+        _ body: [String: JSONValue], maximumAttributeCharacters: Int
+    ) throws(Refusal) -> RouteCall {
+        let conversation = try conversation(body)
+        guard case .string(let type) = body["routingType"], routingTypes.contains(type) else {
+            throw Refusal(10089, "routingType must be Initial, Transfer or Conference")
+        }
+        var call = RouteCall(conversation: conversation, routingType: type)
+        switch body["routingInfo"] {
+        case nil, .null: break
+        case .object(let info): call.target = try target(info, maximumAttributeCharacters: maximumAttributeCharacters)
+        default: throw Refusal(10089, "routingInfo must be an object")
+        }
+        return call
+    }
+
+    static func clear(_ body: [String: JSONValue]) throws(Refusal) -> RouteCall {
+        var call = RouteCall(conversation: try conversation(body))
+        switch body["cancelReason"] {
+        case nil, .null: break
+        case .string(let reason) where cancelReasons.contains(reason.lowercased()): call.cancelReason = reason
+        default: throw Refusal(10089, "cancelReason must be Unknown, Unavailable, Decline or Cancel")
+        }
+        return call
+    }
+
+    private static func conversation(_ body: [String: JSONValue]) throws(Refusal) -> String {
+        guard case .string(let text) = body["conversationIdentifier"] else {
+            throw Refusal(10018, "a string is required")
+        }
+        guard !text.trimmed.isEmpty, text.count <= maximumConversationCharacters,
+            text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+        else { throw Refusal(10018, "it is empty, too long or not printable") }
+        return text
+    }
+
+    private static func target(
+        _ info: [String: JSONValue], maximumAttributeCharacters: Int
+    ) throws(Refusal) -> RouteCall.Target {
+        switch info["routingAttributes"] {
+        case nil, .null: break
+        case .object(let attributes):
+            for (name, value) in attributes {
+                guard case .string(let text) = value else {
+                    throw Refusal(10089, "the routing attribute \(name) is not a string")
+                }
+                guard max(name.count, text.count) <= maximumAttributeCharacters else { throw Refusal(10096, name) }
+            }
+        default: throw Refusal(10089, "routingAttributes must be an object of strings")
+        }
+        switch (info["flow"]?.unlessNull, info["queueId"]?.unlessNull) {
+        case (.some, .some): throw Refusal(10030, "both are given")
+        case (nil, nil): throw Refusal(10030, "routingInfo has neither")
+        case (nil, let queue?): return .queue(id: try self.queue(queue))
+        case (let flow?, nil):
+            guard case .object(let flow) = flow, case .string(let id) = flow["flowId"],
+                let queue = flow["queueId"]?.unlessNull
+            else { throw Refusal(10024) }
+            guard SalesforceID.isWellFormed(id, prefix: SalesforceID.flow) else {
+                throw Refusal(10024, "flowId is no id of a flow (300…)")
+            }
+            return .flow(id: id, fallbackQueue: try self.queue(queue))
+        }
+    }
+
+    private static func queue(_ value: JSONValue) throws(Refusal) -> String {
+        guard case .string(let id) = value, SalesforceID.isWellFormed(id, prefix: SalesforceID.queue) else {
+            throw Refusal(10032, "a queue id is 15 or 18 characters, 00G…")
+        }
+        return id
+    }
+}
+
+extension JSONValue {
+    /// `nil` for JSON's null: the API's clients write absent fields so.
+    fileprivate var unlessNull: JSONValue? { self == .null ? nil : self }
+}
