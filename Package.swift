@@ -58,6 +58,7 @@ let package = Package(
             name: "InteractionSandbox",
             dependencies: [
                 "RoutingContract",
+                .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -139,7 +140,10 @@ let package = Package(
         .testTarget(
             name: "InteractionSandboxTests",
             dependencies: [
-                "InteractionSandbox", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                "InteractionSandbox", "RoutingContract",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"), .product(name: "CryptoExtras", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .testTarget(name: "RouteWorkerTests", dependencies: ["RouteWorker"], swiftSettings: settings),
