@@ -18,8 +18,8 @@ enum Assertion {
             throw OAuthRefusal(error: "unsupported_grant_type", description: "grant type not supported: \(grantType)")
         }
         let parts = (form["assertion"] ?? "").split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3, let header = object(parts[0]), let claims = object(parts[1]), !parts[2].isEmpty,
-            base64URL(parts[2]) != nil
+        guard parts.count == 3, let header = object(parts[0]), let claims = object(parts[1]),
+            let signature = base64URL(parts[2]), !signature.isEmpty
         else { throw invalid("the assertion is not a JWT of three base64url parts") }
         guard case .string("RS256") = header["alg"] else { throw invalid("alg must be RS256") }
         guard case .string(let issuer) = claims["iss"], !issuer.isEmpty else {
@@ -30,7 +30,11 @@ enum Assertion {
         }
         try checkAudience(claims["aud"], settings: settings)
         try checkExpiry(claims["exp"], settings: settings, now: now)
-        return try org(issuer: issuer, subject: subject, orgs: orgs, settings: settings)
+        let org = try org(issuer: issuer, subject: subject, orgs: orgs, settings: settings)
+        guard orgs.accepts(signature: signature, of: Array("\(parts[0]).\(parts[1])".utf8), org: org) else {
+            throw invalid("the signature does not fit the certificate of the app")
+        }
+        return org
     }
 
     private static func invalid(_ description: String) -> OAuthRefusal {

@@ -93,25 +93,3 @@ struct TokenDesk: Sendable {
         return revokedCount - before
     }
 }
-
-/// The orgs with ways of their own, by id.
-struct OrgBook: Sendable {
-    private var byID: [OrgID: SandboxOrg] = [:]
-
-    init(_ orgs: [SandboxOrg]) throws(InvalidSandboxSettings) {
-        for org in orgs {
-            guard let id = OrgID(org.id), SalesforceID.isWellFormed(org.id, prefix: "00D") else {
-                throw InvalidSandboxSettings(description: "\(org.id) is no org id")
-            }
-            guard byID.updateValue(org, forKey: id) == nil else {
-                throw InvalidSandboxSettings(description: "the org \(id) is listed twice")
-            }
-        }
-    }
-
-    subscript(id: OrgID) -> SandboxOrg? { byID[id] }
-
-    func id(where fits: (SandboxOrg) -> Bool) -> OrgID? {
-        byID.first { fits($0.value) }?.key
-    }
-}
