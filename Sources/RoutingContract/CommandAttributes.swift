@@ -6,6 +6,10 @@ import AMQPMessage
 /// Values by what they are for. Those of a CloudEvent go by other names and fill the same places.
 struct CommandAttributes {
     var command: FieldValue?
+    /// CloudEvents only, as the next two.
+    var eventType: FieldValue?
+    var specVersion: FieldValue?
+    var dataContentType: FieldValue?
     var request: FieldValue?
     var org: FieldValue?
     var context: FieldValue?
@@ -16,9 +20,6 @@ struct CommandAttributes {
     var tracestate: FieldValue?
     var replay: FieldValue?
     var acceptDuplicate: FieldValue?
-    /// CloudEvents only.
-    var specVersion: FieldValue?
-    var dataContentType: FieldValue?
 
     /// Takes the value of a plain header, unless an earlier header had it or it is none of ours.
     mutating func take(header name: String, _ value: FieldValue) {
@@ -40,10 +41,25 @@ struct CommandAttributes {
         }
     }
 
+    /// Takes from an event what no plain header says.
+    mutating func fill(from event: CommandAttributes) {
+        eventType = event.eventType
+        request = request ?? event.request
+        org = org ?? event.org
+        context = context ?? event.context
+        contextType = contextType ?? event.contextType
+        issuedAt = issuedAt ?? event.issuedAt
+        deadline = deadline ?? event.deadline
+        traceparent = traceparent ?? event.traceparent
+        tracestate = tracestate ?? event.tracestate
+        replay = replay ?? event.replay
+        acceptDuplicate = acceptDuplicate ?? event.acceptDuplicate
+    }
+
     /// Takes the value of a CloudEvents attribute or extension; names are lower case (CloudEvents 1.0, §3.1).
     mutating func take(eventAttribute name: some StringProtocol, _ value: FieldValue) {
         switch name.lowercased() {
-        case "type": command = command ?? value
+        case "type": eventType = eventType ?? value
         case "id": request = request ?? value
         case "time": issuedAt = issuedAt ?? value
         case "specversion": specVersion = specVersion ?? value

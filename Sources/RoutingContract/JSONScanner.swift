@@ -76,6 +76,9 @@ struct JSONScan {
     /// The whole document; returns its root.
     mutating func run() throws(JSONError) -> JSONDocument.Member {
         canonical.reserveCapacity(source.count)
+        frames.reserveCapacity(8)
+        pending.reserveCapacity(16)
+        members.reserveCapacity(16)
         skipWhitespace()
         guard cursor < source.count else { throw JSONError(.empty, at: cursor) }
         var root = JSONDocument.Member(parent: -2, keyStart: 0, keyEnd: 0, valueStart: Int32(cursor))
