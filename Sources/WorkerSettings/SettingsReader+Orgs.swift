@@ -5,6 +5,8 @@ import RoutingContract
 extension SettingsReader {
     mutating func orgs(_ worker: Settings.Worker, _ commands: Settings.Commands) -> [Settings.Org] {
         // Read once without an org, so that its mistakes are reported even where nobody takes them over.
+        _ = inherited(\.baseURL, nil)
+        _ = inherited(\.defaultContext, nil)
         _ = token(nil)
         _ = policy(nil, worker, commands)
         return (sources.names[Keys.orgsSection] ?? []).compactMap { alias, place in

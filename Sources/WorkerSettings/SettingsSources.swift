@@ -208,16 +208,16 @@ extension SettingsReference.Entry {
 
     /// A comma separates only where a URL follows: a password may hold one.
     private static func splitURLs(_ text: String) -> [String] {
-        var urls: [String] = []
+        var urls: [Substring] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let trimmed = part.trimmingSpaces()
-            if urls.isEmpty || trimmed.hasPrefix("amqp://") || trimmed.hasPrefix("amqps://") {
-                urls.append(trimmed)
+            if let last = urls.last, !trimmed.hasPrefix("amqp://"), !trimmed.hasPrefix("amqps://") {
+                urls[urls.count - 1] = last + "," + part
             } else {
-                urls[urls.count - 1] += "," + part
+                urls.append(part)
             }
         }
-        return urls
+        return urls.map { $0.trimmingSpaces() }
     }
 }
 

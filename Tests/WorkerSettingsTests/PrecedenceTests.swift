@@ -1,0 +1,144 @@
+// Flags over environment over file over defaults, and secrets unseen.
+
+import Testing
+
+@testable import WorkerSettings
+
+@Suite struct PrecedenceTests {
+    @Test func flagsGoOverEnvironmentOverFile() throws {
+        let file = minimal + "worker: {concurrency: 10}\n"
+        let variable = ["WORKER_CONCURRENCY": "20"]
+        #expect(try load(minimal).worker.concurrency == 64)
+        #expect(try load(file).worker.concurrency == 10)
+        #expect(try load(file, environment: variable).worker.concurrency == 20)
+        #expect(
+            try load(file, environment: variable, flags: ["worker.concurrency": "30"]).worker.concurrency == 30)
+    }
+
+    @Test func anEmptyVariableIsNotSet() throws {
+        let file = minimal + "worker: {concurrency: 10}\n"
+        #expect(try load(file, environment: ["WORKER_CONCURRENCY": ""]).worker.concurrency == 10)
+    }
+
+    @Test func anOrgGoesOverTheDefaultsWhereverTheyComeFrom() throws {
+        let file = """
+            defaults: {callTimeout: 3s, tokenFile: all.token, retry: {attempts: 7}}
+            orgs:
+              acme: {id: 00D000000000001, baseURL: "https://a.example.com", callTimeout: 4s}
+              globex: {id: 00D000000000002, baseURL: "https://b.example.com", tokenEnvironment: GLOBEX}
+            """
+        let settings = try load(file, environment: ["DEFAULTS_CALL_TIMEOUT": "5s", "GLOBEX": "t"])
+        #expect(settings.orgs.map(\.callTimeout) == [.seconds(4), .seconds(5)])
+        #expect(settings.orgs.map(\.token) == [.file("all.token"), .environment("GLOBEX")])
+        #expect(settings.orgs.map(\.retry.attempts) == [7, 7])
+        #expect(settings.orgs.map(\.maximumConcurrency) == [64, 64])
+    }
+
+    @Test func transferDeadlineComesFromTheOrgTheDefaultsOrTheCommands() throws {
+        #expect(try load(minimal + "commands: {transferDeadline: 30s}\n").orgs[0].transferDeadline == .seconds(30))
+        let both = minimal + "commands: {transferDeadline: 30s}\ndefaults: {transferDeadline: 20s}\n"
+        #expect(try load(both).orgs[0].transferDeadline == .seconds(20))
+        #expect(try load(minimal + "    transferDeadline: 15s\n").orgs[0].transferDeadline == .seconds(15))
+    }
+
+    @Test func queuesOfTheEnvironmentReplaceTheNamesAndKeepTheSettings() throws {
+        let file = minimal + "queues: {one: {prefetch: 5}, two: {prefetch: 6}}\n"
+        let queues = try load(file, environment: ["QUEUES": "two, three"]).queues
+        #expect(queues.map(\.name) == ["two", "three"])
+        #expect(queues.map(\.prefetch) == [6, 128])
+    }
+
+    @Test func severalBrokersInOneVariableOrAsAList() throws {
+        let variable = "amqp://u:a,b@one:5672/v , amqps://two"
+        let urls = try load(minimal + "amqp: {urls: [amqp://three]}\n", environment: ["AMQP_URL": variable]).amqp.urls
+        #expect(urls.map(\.secretValue) == ["amqp://u:a,b@one:5672/v", "amqps://two"])
+        let list = try load(minimal + "amqp: {urls: [amqp://three, 'amqp://[::1]:5673']}\n").amqp.urls
+        #expect(list.map(\.description) == ["amqp://three", "amqp://[::1]:5673"])
+    }
+
+    @Test func everythingButOrgsComesFromTheEnvironment() throws {
+        let settings = try Settings.load(
+            file: nil,
+            environment: [
+                "AMQP_URL": "amqp://b", "STORE_URL": "memory:", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+                "ANSWERS_ALLOW_REPLY_TO": "a,b*", "HTTP_PROXY": "http://not.ours", "HTTP_PROXY_URL": "http://p:8080",
+                "COMMANDS_MAXIMUM_BODY": "1MiB", "AMQP_RECONNECT_MINIMUM": "1s", "COMMANDS_HONOUR_REPLAY": "true",
+            ], purpose: .tools)
+        #expect(settings.store.location == .memory)
+        #expect(settings.log == Settings.Log(level: .debug, format: .json))
+        #expect(settings.answers.allowReplyTo == [.queue("a"), .prefix("b")])
+        #expect(settings.http.proxy?.description == "http://p:8080")
+        #expect(settings.commands.maximumBody == 1 << 20)
+        #expect(settings.amqp.reconnect.minimum == .seconds(1))
+        #expect(settings.commands.honourReplay)
+    }
+
+    @Test func everyVariableAndFlagIsRead() {
+        // A value that nothing takes shows that the setting is looked at, and names where it came from.
+        for entry in SettingsReference.entries {
+            guard let variable = entry.environment else { continue }
+            let bad = "\u{1}"
+            let fromVariable = problems(minimal, environment: [variable: bad])
+            #expect(fromVariable.contains { $0.hasPrefix("environment variable \(variable): \(entry.key): ") }, "\(variable)")
+            let fromFlag = problems(minimal, flags: [entry.key: bad])
+            #expect(fromFlag.contains { $0.hasPrefix("flag \(entry.key): \(entry.key): ") }, "\(entry.key)")
+        }
+    }
+
+    @Test func problemsOfAllSourcesComeTogether() {
+        let found = problems(
+            "worker: {concurrency: x}\n" + minimal, environment: ["STORE_LEASE": "9"], flags: ["log.level": "loud"])
+        #expect(
+            found == [
+                "w.yaml:1:23: worker.concurrency: 'x' is not a whole number, write one from 1 to 10000",
+                "environment variable STORE_LEASE: store.lease: '9' has no unit, write for example 30s "
+                    + "(units: ms, s, m, h, d)",
+                "flag log.level: log.level: 'loud' is not one of the choices, write "
+                    + "trace, debug, info, notice, warning, error, critical",
+            ])
+    }
+
+    @Test func flagsThatAreNoSettings() {
+        #expect(
+            problems(minimal, flags: ["worker.concurency": "1"]) == [
+                "flag worker.concurency: is no setting, did you mean worker.concurrency?"
+            ])
+        #expect(problems(minimal, flags: ["orgs.acme.callTimeout": "1s"]).count == 1)
+    }
+
+    @Test func passwordsAreRefusedInFlags() {
+        #expect(
+            problems(minimal, flags: ["amqp.url": "amqp://u:hush@h"]) == [
+                "flag amqp.url: amqp.url: holds a password, which other users of this machine can read in a flag, "
+                    + "write it into AMQP_URL or the file"
+            ])
+        #expect(problems(minimal, flags: ["amqp.url": "amqp://h"]).isEmpty)
+    }
+
+    @Test func descriptionsHoldNoPassword() throws {
+        let file = minimal + "amqp: {url: 'amqps://user:hush@h:5671/v?password=hush'}\nhttp: {proxy: 'http://u:hush@p:1'}\n"
+        let settings = try load(file)
+        #expect(settings.amqp.urls[0].secretValue.contains("hush"))
+        var dumped = ""
+        dump(settings, to: &dumped)
+        for text in ["\(settings)", String(reflecting: settings), dumped, "\(settings.amqp.urls)"] {
+            #expect(!text.contains("hush"), "\(text)")
+        }
+        #expect(settings.amqp.urls[0].description == "amqps://***@h:5671/v")
+    }
+
+    @Test(arguments: [
+        "amqp: {url: 'amqp://u:hush@h:0'}\n", "amqp: {url: 'http://u:hush@h'}\n", "amqp: 'amqp://u:hush@h'\n",
+        "amqp: {urls: 'amqp://u:hush@h'}\n", "amqp: {url: [amqp://u:hush@h]}\n", "amqp: {url: 'amqp://u:hush@h@i'}\n",
+        "amqp: {amqp://u:hush@h: 1}\n", "http: {proxy: 'u:hush@p'}\n", "log: {level: 'amqp://u:hush@h'}\n",
+        "amqp: {url: \"amqp://u:hush@h\n", "amqp:\n  url: amqp://u:hush@h\n url: amqp://u:hush@i\n",
+        "amqp:\n  url: amqp://u:hush@h\n  url: amqp://u:hush@i\n", "    tokenEnvironment: 00D!hush\n",
+        "    token: 00D!hush\n", "00D!hush: {}\n", "store: {url: 'postgres://u:hush@h'}\n",
+        "defaults: {baseURL: 'https://u:hush@h'}\n",
+    ])
+    func messagesHoldNoPassword(_ text: String) {
+        let found = problems(minimal + text)
+        #expect(!found.isEmpty)
+        #expect(!found.joined().contains("hush"), "\(found)")
+    }
+}
