@@ -96,7 +96,10 @@ let package = Package(
         // Stores, one each.
         .target(
             name: "SQLiteIdempotencyStore",
-            dependencies: ["IdempotencyStore", "RoutingContract", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "IdempotencyStore", "RoutingContract", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
 
         // The port to the store, its batching, and a store in memory.
