@@ -6,21 +6,28 @@ public import RoutingContract
 ///
 /// The states of a command: *absent* → *claimed* (somebody holds a lease and may be calling) → *completed* (a result is
 /// recorded) or *released* (nobody is calling; attempts so far are remembered). Every claim gets a fencing token higher
-/// than all before it for that command; only the holder of the newest may record or release. Leases are judged by the
-/// store's clock alone.
+/// than all before it for that command; only the holder of the newest may record or release, also after its lease ran
+/// out as long as nobody took the command over. Leases are judged by the store's clock alone; one that steps back only
+/// lengthens them. The transitions stand in ``CommandRecord``.
 ///
-/// Every function throws ``StoreError`` and no other error, within the store's own time limit.
+/// Every function throws ``StoreError`` and no other error, within the store's own time limit, and may be called again
+/// after an error: see ``ClaimRequest/nonce`` for claims; a repeated record or release finds what the first one wrote.
+/// Cancelling the calling task does not end a wait early.
 public protocol IdempotencyStore: Sendable {
     /// Asks for the right to call. When it returns a claim, that claim is as durable as the store promises.
     func claim(_ request: ClaimRequest) async throws(StoreError) -> ClaimResult
 
-    /// Records how a command ended, if the claim is still the newest, and says whether it was.
+    /// Records how a command ended, if the claim is still the newest and was not released, and says whether it was.
+    /// The first result under a claim stays: recording again under the same claim is `held` and changes nothing.
     func record(_ result: CommandResult, for claim: Claim) async throws(StoreError) -> Fencing
 
-    /// Gives a claim back without a result, if it is still the newest.
+    /// Gives a claim back without a result, if it is still the newest. Releasing it again changes nothing, and is `held`
+    /// unless the first release forgot the command.
     func release(_ claim: Claim, as release: Release) async throws(StoreError) -> Fencing
 
-    /// Leaves a delete's mark for its conversation ahead of the delete's own turn, unless that delete was seen before.
+    /// Leaves a delete's mark for its conversation ahead of the delete's own turn, unless that delete was claimed before
+    /// (which left the mark itself) or has no issue time. Does nothing for a route. Only for a delete that is valid and
+    /// not expired.
     func mark(_ request: ClaimRequest) async throws(StoreError)
 
     /// Removes up to `limit` commands and marks whose retention is over; returns how many.
@@ -35,20 +42,26 @@ public struct ClaimRequest: Sendable, Hashable {
     public var key: CommandKey
     public var fingerprint: Fingerprint
     public var conversation: String
-    /// Only an issue time that the platform gave; superseding needs one on both sides.
+    /// Only an issue time that the platform gave; superseding needs one on both sides. The first claim of a delete
+    /// leaves its mark under it, so leave it out where the delete has expired: an expired delete supersedes nothing.
     public var issuedAt: Timestamp?
     /// See ``RouteCommand/replay``.
     public var replay: Int
     /// See ``RouteCommand/acceptsSecondEffect``.
     public var acceptsSecondEffect: Bool
-    /// How long the claim protects its holder before others may take it over.
+    /// How long the claim protects its holder before others may take it over. Counted in whole milliseconds.
     public var lease: Duration
     /// The claiming worker's name, for the story of the command.
     public var worker: String
+    /// Tells a claim that is asked for again from somebody else's. Choose one at random for every wish to call, and keep
+    /// it when asking again after a ``StoreError``, which leaves open whether the claim was made: with the same nonce the
+    /// store then gives it anew (under a new token), since nobody can have called under an answer that never arrived.
+    /// Without one, the asker finds its own claim in progress and, after the lease, interrupted.
+    public var nonce: UInt64?
 
     public init(
         key: CommandKey, fingerprint: Fingerprint, conversation: String, issuedAt: Timestamp? = nil, replay: Int = 0,
-        acceptsSecondEffect: Bool = false, lease: Duration, worker: String
+        acceptsSecondEffect: Bool = false, lease: Duration, worker: String, nonce: UInt64? = nil
     ) {
         self.key = key
         self.fingerprint = fingerprint
@@ -58,6 +71,7 @@ public struct ClaimRequest: Sendable, Hashable {
         self.acceptsSecondEffect = acceptsSecondEffect
         self.lease = lease
         self.worker = worker
+        self.nonce = nonce
     }
 }
 
@@ -66,9 +80,10 @@ public struct Claim: Sendable, Hashable {
     public var key: CommandKey
     /// The fencing token; grows with every claim of this command.
     public var token: Int64
-    /// Calls made under earlier claims.
+    /// Calls made under earlier claims, as their releases told; counted anew when a replay reopens the command.
     public var attempts: Int
-    /// Whether a call under an earlier claim may have taken effect.
+    /// Whether a call under an earlier claim may have taken effect: a release said so, a lease ran out, or the command
+    /// ended ``Outcome/unknown`` before it was reopened. Once true it stays true.
     public var mayHaveTakenEffect: Bool
 
     public init(key: CommandKey, token: Int64, attempts: Int = 0, mayHaveTakenEffect: Bool = false) {
@@ -101,7 +116,9 @@ public enum Release: Sendable, Hashable {
     /// The command will be tried again: remember the calls made so far (all claims together) and whether one of them
     /// may have taken effect.
     case forRetry(attempts: Int, mayHaveTakenEffect: Bool)
-    /// No call was made under any claim and the RequestId is not to stay bound to this meaning.
+    /// No call was made under this claim and the RequestId is not to stay bound to this meaning. The command is forgotten
+    /// unless there is something to remember: calls under earlier claims stay remembered, as with `forRetry`, and a
+    /// command that a replay had reopened ends again as it had ended before.
     case unbound
 }
 
