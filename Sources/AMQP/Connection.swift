@@ -1,0 +1,287 @@
+// One connection of librabbitmq: opened, used by one thread at a time, and freed.
+import AMQPMessage
+import CRabbitMQ
+import Glibc
+
+/// Owns an `amqp_connection_state_t`; nothing else frees it.
+///
+/// After any error other than a time limit while reading, the connection may only be destroyed: further calls on it can
+/// end the process. `@unchecked Sendable`: it has one owner at a time, and the library does not care which thread.
+struct Connection: ~Copyable, @unchecked Sendable {
+    private let state: amqp_connection_state_t
+    let socket: SocketGuard
+    private(set) var heartbeat: Duration?
+    private(set) var rpcTimeout: Duration
+    private(set) var frameMax = Int(AMQP_DEFAULT_FRAME_SIZE)
+    let user: String
+
+    private init(socket: SocketGuard, endpoint: borrowing AMQPEndpoint) throws(AMQPError) {
+        guard let state = amqp_new_connection() else {
+            throw .library(code: AMQP_STATUS_NO_MEMORY.rawValue, text: "no connection could be allocated")
+        }
+        self.state = state
+        self.socket = socket
+        user = endpoint.user
+        rpcTimeout = endpoint.rpcTimeout
+    }
+
+    deinit {
+        socket.detach()
+        amqp_destroy_connection(state)
+    }
+
+    /// Connects, shakes hands and logs in; blocks, and without a limit while the host name is resolved.
+    ///
+    /// - Parameter heartbeats: off for connections whose thread is not always there to send them.
+    static func open(
+        _ endpoint: AMQPEndpoint, name: String, heartbeats: Bool = true, socket: SocketGuard
+    ) throws(AMQPError) -> Connection {
+        for text in [endpoint.host, endpoint.user, endpoint.password, endpoint.vhost] where text.utf8.contains(0) {
+            throw .invalidConfiguration("host, user, password and virtual host cannot contain a NUL character")
+        }
+        try WireSize.checkShort(endpoint.vhost, "virtual host")
+        var connection = try Connection(socket: socket, endpoint: endpoint)
+        try connection.connect(endpoint)
+        try connection.login(endpoint, name: name, heartbeats: heartbeats)
+        Watchdog.shared.watch(socket)
+        return connection
+    }
+
+    private mutating func connect(_ endpoint: AMQPEndpoint) throws(AMQPError) {
+        let new: OpaquePointer?
+        if let tls = endpoint.tls {
+            new = try tlsSocket(tls)
+        } else {
+            new = amqp_tcp_socket_new(state)
+        }
+        guard let new else {
+            throw .library(code: AMQP_STATUS_NO_MEMORY.rawValue, text: "no socket could be allocated")
+        }
+        var timeout = endpoint.connectionTimeout.timeInterval
+        let status = amqp_socket_open_noblock(new, endpoint.host, Int32(endpoint.port), &timeout)
+        if status != 0 { throw Self.connectError(status, endpoint) }
+
+        let descriptor = amqp_get_sockfd(state)
+        socket.attach(descriptor)
+        // Best effort, each of them: a peer that is gone without a word is noticed by heartbeats, too.
+        _ = crabbitmq_tcp_user_timeout(descriptor, 30_000)
+        _ = crabbitmq_send_timeout(descriptor, 30)
+        _ = crabbitmq_keepalive(descriptor, 30)
+    }
+
+    private func tlsSocket(_ tls: TLSSettings) throws(AMQPError) -> OpaquePointer? {
+        guard let new = amqp_ssl_socket_new(state) else { return nil }
+        guard let authorities = tls.certificateAuthorities ?? Self.systemAuthorities() else {
+            throw .invalidConfiguration("no system CA bundle was found; name a CA file (cacertfile)")
+        }
+        if amqp_ssl_socket_set_cacert(new, authorities) != 0 { throw .tls(.unusableFile(authorities)) }
+        if let certificate = tls.certificate, let key = tls.privateKey,
+            amqp_ssl_socket_set_key(new, certificate, key) != 0
+        {
+            throw .tls(.unusableFile("\(certificate)' with key '\(key)"))
+        }
+        amqp_ssl_socket_set_verify_peer(new, 1)
+        amqp_ssl_socket_set_verify_hostname(new, tls.checksHostName ? 1 : 0)
+        let status = amqp_ssl_socket_set_ssl_versions(new, AMQP_TLSv1_2, AMQP_TLSvLATEST)
+        if status != 0 { throw Self.libraryError(status) }
+        return new
+    }
+
+    /// librabbitmq knows no default bundle. Debian, Fedora, openSUSE and Alpine keep theirs here.
+    private static func systemAuthorities() -> String? {
+        let files = [
+            "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+            "/etc/ssl/cert.pem",
+        ]
+        return files.first { access($0, R_OK) == 0 }
+    }
+
+    private static func connectError(_ status: Int32, _ endpoint: AMQPEndpoint) -> AMQPError {
+        func unreachable(_ reason: String) -> AMQPError {
+            .unreachable(host: endpoint.host, port: endpoint.port, reason: reason)
+        }
+        return switch status {
+        case AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED.rawValue: unreachable("the host name cannot be resolved")
+        case AMQP_STATUS_SOCKET_ERROR.rawValue, AMQP_STATUS_TCP_ERROR.rawValue:
+            unreachable("connection refused or no route")
+        case AMQP_STATUS_TIMEOUT.rawValue: .timeout("connecting to \(endpoint.host):\(endpoint.port)")
+        case AMQP_STATUS_SSL_PEER_VERIFY_FAILED.rawValue: .tls(.untrustedCertificate)
+        case AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED.rawValue: .tls(.hostNameMismatch(endpoint.host))
+        case AMQP_STATUS_SSL_CONNECTION_FAILED.rawValue, AMQP_STATUS_SSL_ERROR.rawValue: .tls(.handshake)
+        default: libraryError(status)
+        }
+    }
+
+    private mutating func login(_ endpoint: AMQPEndpoint, name: String, heartbeats: Bool) throws(AMQPError) {
+        var handshake = endpoint.connectionTimeout.timeInterval
+        amqp_set_handshake_timeout(state, &handshake)
+        setRPCTimeout(endpoint.rpcTimeout)
+
+        let arena = Arena()
+        // librabbitmq announces some of these by itself, but not connection.blocked.
+        let capabilities: FieldTable = [
+            "connection.blocked": .boolean(true), "consumer_cancel_notify": .boolean(true),
+            "publisher_confirms": .boolean(true), "authentication_failure_close": .boolean(true),
+            "basic.nack": .boolean(true),
+        ]
+        var properties = arena.table([
+            "connection_name": .string(name), "product": .string("route-worker"), "capabilities": .table(capabilities),
+        ])
+        let seconds = heartbeats ? Int32(min(endpoint.heartbeat.components.seconds, 65_535)) : 0
+        let reply = crabbitmq_login_plain(
+            state, endpoint.vhost, Int32(frameMax), seconds, &properties, endpoint.user, endpoint.password)
+        do {
+            try check(reply, on: 0, "logging in")
+        } catch {
+            throw Self.loginError(error.error, endpoint)
+        }
+        let negotiated = amqp_get_heartbeat(state)
+        heartbeat = negotiated > 0 ? .seconds(negotiated) : nil
+        frameMax = Int(amqp_get_frame_max(state))
+    }
+
+    private static func loginError(_ error: AMQPError, _ endpoint: AMQPEndpoint) -> AMQPError {
+        switch error {
+        case .accessRefused(let text) where text.contains("Login was refused") || text.contains("user '"):
+            text.contains("vhost") ? error : .authenticationRefused(user: endpoint.user)
+        case .accessRefused: .authenticationRefused(user: endpoint.user)
+        case .connectionClosed(530, let text):
+            text.contains("not found") ? .vhostMissing(endpoint.vhost) : .accessRefused(text)
+        default: error
+        }
+    }
+
+    func setRPCTimeout(_ timeout: Duration) {
+        var interval = timeout.timeInterval
+        amqp_set_rpc_timeout(state, &interval)
+    }
+
+    // MARK: Frames
+
+    /// What ``nextFrame(_:)`` read; valid until the next call on the connection.
+    var descriptor: Int32 { amqp_get_sockfd(state) }
+
+    /// Reads the next frame if one is there, without waiting; also sends and checks heartbeats.
+    /// - Returns: false when there is none.
+    func nextFrame(_ frame: inout amqp_frame_t) throws(AMQPError) -> Bool {
+        // A null time limit would wait for ever.
+        var zero = timeval(tv_sec: 0, tv_usec: 0)
+        let status = amqp_simple_wait_frame_noblock(state, &frame, &zero)
+        if status == AMQP_STATUS_OK.rawValue { return true }
+        if status == AMQP_STATUS_TIMEOUT.rawValue { return false }
+        throw Self.libraryError(status)
+    }
+
+    /// Ends the life of what the last frame points to, and of everything an RPC returned.
+    func releaseBuffers() { amqp_maybe_release_buffers(state) }
+
+    /// Half a heartbeat, so that the library is called in time to send one.
+    var longestWait: Duration { heartbeat.map { $0 / 2 } ?? .seconds(10) }
+
+    // MARK: Sending
+
+    func publish(
+        _ outgoing: OutgoingMessage, on channel: UInt16, _ arena: borrowing Arena
+    ) throws(AMQPError) {
+        defer { arena.recycle() }
+        var properties = arena.properties(outgoing.message.properties)
+        let exchange = arena.bytes(outgoing.exchange)
+        let routingKey = arena.bytes(outgoing.routingKey)
+        let status = outgoing.message.body.withUnsafeBytes { body in
+            // The library only reads the body.
+            let bytes = amqp_bytes_t(len: body.count, bytes: UnsafeMutableRawPointer(mutating: body.baseAddress))
+            return amqp_basic_publish(
+                state, channel, exchange, routingKey, outgoing.mandatory ? 1 : 0, 0, &properties, bytes)
+        }
+        if status != 0 { throw Self.libraryError(status) }
+    }
+
+    func send(_ action: AckAction, on channel: UInt16) throws(AMQPError) {
+        let status =
+            switch action {
+            case .ack(let tag, let multiple): amqp_basic_ack(state, channel, tag, multiple ? 1 : 0)
+            case .reject(let tag): amqp_basic_reject(state, channel, tag, 0)
+            }
+        if status != 0 { throw Self.libraryError(status) }
+    }
+
+    /// Answers the broker's `channel.close`; the number may then be opened again.
+    func confirmChannelClose(_ channel: UInt16) throws(AMQPError) {
+        var method = amqp_channel_close_ok_t()
+        let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_CHANNEL_CLOSE_OK_METHOD), &method)
+        if status != 0 { throw Self.libraryError(status) }
+    }
+
+    /// Answers the broker's `connection.close`; whether it still gets there does not matter.
+    func confirmConnectionClose() {
+        guard descriptor >= 0 else { return }
+        var method = amqp_connection_close_ok_t()
+        _ = amqp_send_method(state, 0, amqp_method_number_t(AMQP_CONNECTION_CLOSE_OK_METHOD), &method)
+    }
+
+    // MARK: Calls that wait for the broker's answer
+
+    /// Runs one call of the library and says how it failed. The result lives until the buffers are released.
+    func call<Reply>(
+        on channel: UInt16, _ what: String, _ body: (amqp_connection_state_t) -> UnsafeMutablePointer<Reply>?
+    ) throws(Failure) -> UnsafeMutablePointer<Reply> {
+        guard descriptor >= 0 else { throw .connection(.connectionLost("the socket is closed")) }
+        if let reply = body(state) { return reply }
+        try check(amqp_get_rpc_reply(state), on: channel, what)
+        throw .connection(.library(code: 0, text: "no reply \(what)"))
+    }
+
+    func openChannel(_ channel: UInt16) throws(Failure) {
+        _ = try call(on: channel, "opening a channel") { amqp_channel_open($0, channel) }
+    }
+
+    func selectConfirms(_ channel: UInt16) throws(Failure) {
+        _ = try call(on: channel, "asking for confirms") { amqp_confirm_select($0, channel) }
+    }
+
+    func closeChannel(_ channel: UInt16) throws(Failure) {
+        guard descriptor >= 0 else { throw .connection(.connectionLost("the socket is closed")) }
+        try check(amqp_channel_close(state, channel, Int32(AMQP_REPLY_SUCCESS)), on: channel, "closing a channel")
+    }
+
+    func closeConnection() throws(Failure) {
+        guard descriptor >= 0 else { throw .connection(.connectionLost("the socket is closed")) }
+        try check(amqp_connection_close(state, Int32(AMQP_REPLY_SUCCESS)), on: 0, "closing the connection")
+    }
+
+    private func check(_ reply: amqp_rpc_reply_t, on channel: UInt16, _ what: String) throws(Failure) {
+        switch reply.reply_type {
+        case AMQP_RESPONSE_NORMAL: return
+        case AMQP_RESPONSE_SERVER_EXCEPTION:
+            switch FrameReader.method(reply.reply) {
+            case .channelClose(let code, let text, _):
+                do {
+                    try confirmChannelClose(channel)
+                } catch {
+                    throw .connection(error)
+                }
+                throw .channel(code == 403 ? .accessRefused(text) : .channelClosed(code: code, text: text))
+            case .connectionClose(let code, let text):
+                confirmConnectionClose()
+                throw .connection(code == 403 ? .accessRefused(text) : .connectionClosed(code: code, text: text))
+            default: throw .connection(.protocolViolation("an unexpected answer \(what)"))
+            }
+        case AMQP_RESPONSE_LIBRARY_EXCEPTION:
+            if reply.library_error == AMQP_STATUS_TIMEOUT.rawValue { throw .connection(.timeout(what)) }
+            throw .connection(Self.libraryError(reply.library_error))
+        default: throw .connection(.connectionLost("end of stream \(what)"))
+        }
+    }
+
+    private static func libraryError(_ status: Int32) -> AMQPError {
+        switch status {
+        case AMQP_STATUS_CONNECTION_CLOSED.rawValue, AMQP_STATUS_SOCKET_CLOSED.rawValue:
+            .connectionLost("the broker closed the socket")
+        case AMQP_STATUS_SOCKET_ERROR.rawValue, AMQP_STATUS_TCP_ERROR.rawValue, AMQP_STATUS_SSL_ERROR.rawValue:
+            .connectionLost("the socket failed")
+        case AMQP_STATUS_HEARTBEAT_TIMEOUT.rawValue: .connectionLost("no heartbeat from the broker")
+        case AMQP_STATUS_TIMEOUT.rawValue: .timeout("waiting for the broker")
+        default: .library(code: status, text: String(cString: amqp_error_string2(status)))
+        }
+    }
+}
