@@ -47,7 +47,8 @@ struct CrossChecks {
         sources.report(
             path,
             "\(Units.durationText(backoff.minimum)) is above maximum (\(Units.durationText(backoff.maximum))), "
-                + "lower it or raise maximum")
+                + "lower it or raise maximum",
+            with: [path.dropLast() + ["maximum"]])
     }
 
     private mutating func checkQueues() {
@@ -59,10 +60,13 @@ struct CrossChecks {
             let path = [Keys.queuesSection, queue.name]
             let answers = settings.answers
             if queue.name == answers.queue {
-                sources.report(path, "is also answers.queue, choose another name for one of them")
+                sources.report(
+                    path, "is also answers.queue, choose another name for one of them", with: [Keys.resultsQueue.path])
             }
             if queue.name == answers.deadLetterQueue {
-                sources.report(path, "is also answers.deadLetterQueue, choose another name for one of them")
+                sources.report(
+                    path, "is also answers.deadLetterQueue, choose another name for one of them",
+                    with: [Keys.deadLetterQueue.path])
             }
             if queue.prefetch < queue.concurrency {
                 sources.report(
@@ -83,7 +87,9 @@ struct CrossChecks {
     private mutating func checkReplies() {
         let answers = settings.answers
         if answers.queue == answers.deadLetterQueue {
-            sources.report(Keys.deadLetterQueue.path, "is also answers.queue, choose another name for one of them")
+            sources.report(
+                Keys.deadLetterQueue.path, "is also answers.queue, choose another name for one of them",
+                with: [Keys.resultsQueue.path])
         }
         let closed =
             settings.queues.map { ($0.name, "the commands queue") } + [
@@ -104,7 +110,8 @@ struct CrossChecks {
             sources.report(
                 Keys.failureRetention.path,
                 "\(Units.durationText(store.failureRetention)) is below store.retention "
-                    + "(\(Units.durationText(store.retention))), raise it to at least that")
+                    + "(\(Units.durationText(store.retention))), raise it to at least that",
+                with: [Keys.retention.path])
         }
     }
 
@@ -130,19 +137,22 @@ struct CrossChecks {
             sources.report(
                 path,
                 "store.lease (\(Units.durationText(store.lease))) must be longer than callTimeout + store.timeout + 5s "
-                    + "(\(Units.durationText(needed))), raise the lease or lower the timeouts")
+                    + "(\(Units.durationText(needed))), raise the lease or lower the timeouts",
+                with: [Keys.storeTimeout.path, Keys.defaults.callTimeout.path])
         }
         if transferDeadline <= callTimeout {
             sources.report(
                 section + ["callTimeout"],
                 "\(Units.durationText(callTimeout)) is not below transferDeadline "
-                    + "(\(Units.durationText(transferDeadline))), so that no transfer could be called, lower it")
+                    + "(\(Units.durationText(transferDeadline))), so that no transfer could be called, lower it",
+                with: [section + ["transferDeadline"], Keys.transferDeadline.path])
         }
         if budget > store.retention {
             sources.report(
                 section + ["retry", "budget"],
                 "\(Units.durationText(budget)) is above store.retention (\(Units.durationText(store.retention))), "
-                    + "lower it or raise the retention")
+                    + "lower it or raise the retention",
+                with: [Keys.retention.path])
         }
     }
 

@@ -26,7 +26,8 @@ extension SettingsReference {
         return Set(paths.filter { $0.count > depth && $0.starts(with: template) }.map { $0[depth] }).sorted()
     }
 
-    static func paths(named name: String) -> [[String]] {
-        byPath.keys.filter { $0.last == name }.sorted { $0.joined(separator: ".") < $1.joined(separator: ".") }
+    /// The keys of the settings with this name, wherever they stand.
+    static func keys(named name: String) -> [String] {
+        entries.filter { $0.path.last == name }.map(\.key)
     }
 }

@@ -47,9 +47,12 @@ struct SettingsSources {
                 fallbacks[entry.path] = add(entry.split(text, at: .builtIn))
             }
         }
-        for key in flags.keys.sorted() where !SettingsReference.entries.contains(where: { $0.key == key }) {
+        let keys = SettingsReference.entries.filter { !$0.path.contains("*") }.map(\.key)
+        for key in flags.keys.sorted() where !keys.contains(key) {
+            let isNamed = key.hasPrefix(Keys.queuesSection + ".") || key.hasPrefix(Keys.orgsSection + ".")
+            let advice = Suggestion.nearest(to: key, among: keys).map { "did you mean \($0)?" } ?? "remove it"
             self.problems.add(
-                .flag(key), "", "is no setting" + Suggestion.text(for: key.split(separator: ".").map(String.init)))
+                .flag(key), "", isNamed ? "has no flag, write it into the file" : "is no setting, \(advice)")
         }
         reader = ConfigReader(providers: [
             Self.provider("flags", flagValues), Self.provider("environment", environmentValues),
@@ -94,8 +97,12 @@ struct SettingsSources {
         return nil
     }
 
-    mutating func report(_ path: Path, _ reason: String, at place: SettingsPlace? = nil) {
-        problems.add(place ?? self.place(path), path.joined(separator: "."), reason)
+    /// - Parameters:
+    ///   - place: where the problem stands, if that is known better than from the key.
+    ///   - others: further keys that make the problem: its place is that of the first which somebody wrote.
+    mutating func report(_ path: Path, _ reason: String, at place: SettingsPlace? = nil, with others: [Path] = []) {
+        let written = ([path] + others).first { isWritten($0) } ?? path
+        problems.add(place ?? self.place(written), path.joined(separator: "."), reason)
     }
 
     // MARK: The file

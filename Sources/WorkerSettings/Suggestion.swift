@@ -6,9 +6,8 @@ enum Suggestion {
         guard let name = template.last else { return ", remove it" }
         let siblings = SettingsReference.names(under: template.dropLast()).filter { $0 != "*" }
         if let nearest = nearest(to: name, among: siblings) { return ", did you mean \(nearest)?" }
-        if let elsewhere = SettingsReference.paths(named: name).first {
-            let path = elsewhere.map { $0 == "*" ? "ALIAS" : $0 }.joined(separator: ".")
-            return ", did you mean \(path)?"
+        if let elsewhere = SettingsReference.keys(named: name).first {
+            return ", did you mean \(elsewhere)?"
         }
         guard !siblings.isEmpty else { return ", remove it" }
         return ", remove it (known here: \(siblings.joined(separator: ", ")))"

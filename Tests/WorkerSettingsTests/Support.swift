@@ -1,5 +1,6 @@
 // Loads settings from a text and gives back what the user would read.
 
+import Testing
 import WorkerSettings
 
 /// A file that is right, for tests that add one thing.
@@ -44,5 +45,3 @@ struct Case: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { message }
 }
-
-import Testing
