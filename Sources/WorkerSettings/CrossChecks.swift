@@ -197,6 +197,11 @@ struct CrossChecks {
                     sources.report(path, "\(shown(name)) is no org of these settings, \(advice)", at: place)
                 }
             }
+            if sources.written(Keys.allowedOrgs.path(queue.name))?.texts.isEmpty == true {
+                sources.report(
+                    Keys.allowedOrgs.path(queue.name), "is an empty list, remove the key to allow all orgs or name some"
+                )
+            }
             guard let name = queue.defaultOrg, !queue.allowedOrgs.isEmpty else { continue }
             let isAllowed = queue.allowedOrgs.contains { $0 == name || id(of: $0) != nil && id(of: $0) == id(of: name) }
             if !isAllowed {

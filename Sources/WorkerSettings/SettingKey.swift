@@ -2,7 +2,7 @@
 
 /// A setting: its place in the file, the form of its value, and what the reference says about it.
 struct SettingKey<Value: Sendable>: Sendable {
-    /// Relative to the section that reads it, `*` for a name that the user chooses.
+    /// Sections and name; `*` stands for a name that the user chooses.
     let path: [String]
     let form: ValueForm<Value>
     let entry: SettingsReference.Entry
@@ -95,7 +95,7 @@ extension ValueForm<Duration> {
 }
 
 extension ValueForm<Bool> {
-    static var flag: ValueForm {
+    static var boolean: ValueForm {
         ValueForm("true or false") { text throws(Refusal) in
             guard let value = Bool(text) else { throw Refusal("is neither true nor false, write one of them") }
             return value

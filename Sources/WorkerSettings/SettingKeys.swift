@@ -63,7 +63,7 @@ enum Keys {
         "answers.allowReplyTo", .replyPattern, fallback: "amq.rabbitmq.reply-to", shape: .list,
         "The addresses that a command's `reply_to` may name, beside `answers.queue`.")
     static let copyDirectReplies = SettingKey(
-        "answers.copyDirectReplies", .flag, fallback: "true",
+        "answers.copyDirectReplies", .boolean, fallback: "true",
         "Whether answers by direct reply-to, which are best effort, also go to `answers.queue`.")
     static let confirmTimeout = SettingKey(
         "answers.confirmTimeout", .duration(.seconds(1) ... .seconds(600)), fallback: "30s",
@@ -99,7 +99,7 @@ enum Keys {
         "commands.transferDeadline", .transferDeadline, fallback: "40s",
         "Deadline after issue for `Transfer` and `Conference` that carry none.")
     static let honourReplay = SettingKey(
-        "commands.honourReplay", .flag, fallback: "false",
+        "commands.honourReplay", .boolean, fallback: "false",
         "Whether replay counts in messages count; for workers whose queues only operators can write to.")
 
     static let httpConnectTimeout = SettingKey(
@@ -128,7 +128,7 @@ enum Keys {
         "log.level", .choice(Settings.Log.Level.allCases), fallback: "info", "Least level that is written.")
     static let logFormat = SettingKey(
         "log.format", .choice(Settings.Log.Format.allCases), fallback: "human",
-        "Lines for people, or one JSON object a line.")
+        "How lines are written: for people, or as one JSON object each.")
 
     /// Everything, in the order of the reference.
     static let all: [SettingsReference.Entry] =

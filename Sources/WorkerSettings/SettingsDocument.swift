@@ -23,14 +23,14 @@ struct SettingsDocument {
         let place = SettingsPlace.file(path, line: 1, column: 1)
         guard let handle = FileHandle(forReadingAtPath: path) else {
             problems.add(
-                place, "", "cannot be opened (\(String(cString: strerror(errno)))), check path and permissions")
+                place, [], "cannot be opened (\(String(cString: strerror(errno)))), check path and permissions")
             return nil
         }
         defer { try? handle.close() }
         do {
             return Array(try handle.read(upToCount: maximumSize + 1) ?? Data())
         } catch {
-            problems.add(place, "", "cannot be read, check that it is a file and not a folder")
+            problems.add(place, [], "cannot be read, check that it is a file and not a folder")
             return nil
         }
     }
@@ -38,19 +38,19 @@ struct SettingsDocument {
     init(_ bytes: [UInt8], name: String, _ problems: inout ProblemList) {
         self.name = name
         guard bytes.count <= Self.maximumSize else {
-            problems.add(place(1, 1), "", "is larger than \(Units.sizeText(Self.maximumSize)), make it smaller")
+            problems.add(place(1, 1), [], "is larger than \(Units.sizeText(Self.maximumSize)), make it smaller")
             return
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             let line = 1 + Self.validPrefix(bytes).count { $0 == UInt8(ascii: "\n") }
-            problems.add(place(line, 1), "", "is not UTF-8 here, save the file as UTF-8")
+            problems.add(place(line, 1), [], "is not UTF-8 here, save the file as UTF-8")
             return
         }
         let anchors = Self.anchors(in: text)
         guard anchors.isEmpty else {
             for (line, column) in anchors.prefix(10) {
                 problems.add(
-                    place(line, column), "", "anchors and aliases are not supported, write the value out each time")
+                    place(line, column), [], "anchors and aliases are not supported, write the value out each time")
             }
             return
         }
@@ -69,11 +69,11 @@ struct SettingsDocument {
                 // that an environment variable of the library's cannot choose another.
                 let parser = try Parser(yaml: text, resolver: .basic, encoding: .utf8)
                 guard let node = try parser.singleRoot(), !node.isNothing else {
-                    problems.add(place(1, 1), "", "is empty, write at least orgs: (see the example)")
+                    problems.add(place(1, 1), [], "is empty, write at least orgs: (see the example)")
                     return
                 }
                 guard case .mapping(let mapping) = node else {
-                    problems.add(place(of: node), "", "is not a mapping, write sections such as worker: and orgs:")
+                    problems.add(place(of: node), [], "is not a mapping, write sections such as worker: and orgs:")
                     return
                 }
                 root = mapping
@@ -85,7 +85,7 @@ struct SettingsDocument {
                     let (renamed, standIn) = Self.renaming(key, at: context.mark, to: stand, in: text)
                 else {
                     problems.add(
-                        place(context.mark.line, context.mark.column), key.isEmpty ? "" : shown(key),
+                        place(context.mark.line, context.mark.column), [key],
                         "stands more than once in its mapping, keep one")
                     return
                 }
@@ -93,7 +93,7 @@ struct SettingsDocument {
                 text = renamed
             } catch {
                 let (line, column, reason) = Self.explain(error, text)
-                problems.add(place(line, column), "", reason)
+                problems.add(place(line, column), [], reason)
                 return
             }
         }

@@ -43,13 +43,19 @@ public enum SettingsPlace: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Collects problems.
+/// Collects problems, each once.
 struct ProblemList {
-    private(set) var problems: [SettingsProblem] = []
+    /// Enough to work on; a file that is no settings at all can hold tens of thousands.
+    static let maximum = 100
 
-    mutating func add(_ place: SettingsPlace?, _ key: String, _ reason: String) {
+    private var problems: [SettingsProblem] = []
+
+    var isFull: Bool { problems.count >= Self.maximum }
+
+    mutating func add(_ place: SettingsPlace?, _ path: [String], _ reason: String) {
+        let key = path.map(shownName).joined(separator: ".")
         let problem = SettingsProblem(place: place, key: key, reason: reason)
-        if !problems.contains(problem) { problems.append(problem) }
+        if !isFull, !problems.contains(problem) { problems.append(problem) }
     }
 
     /// Throws what was collected, in the order of the file, if anything was.
@@ -58,7 +64,12 @@ struct ProblemList {
         let sorted = problems.enumerated().sorted { left, right in
             (left.element.position, left.offset) < (right.element.position, right.offset)
         }
-        throw SettingsError(problems: sorted.map(\.element))
+        var all = sorted.map(\.element)
+        if isFull {
+            let reason = "there may be more than these \(Self.maximum) problems, mend them and look again"
+            all.append(SettingsProblem(place: nil, key: "", reason: reason))
+        }
+        throw SettingsError(problems: all)
     }
 }
 
@@ -78,4 +89,10 @@ func shown(_ text: String) -> String {
     // The user part of a URL and a token of the form `{orgId}!{opaque}` may stand where they do not belong.
     if line.contains("@") || line.contains("!") { return "(not shown)" }
     return "'\(line.count > 60 ? line.prefix(60) + "…" : line)'"
+}
+
+/// A name as it stands in a key: in quotes only where it needs them.
+func shownName(_ name: String) -> String {
+    let text = shown(name)
+    return text.dropFirst().dropLast() == name && !name.isEmpty ? name : text
 }

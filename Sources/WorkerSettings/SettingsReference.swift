@@ -50,7 +50,8 @@ public enum SettingsReference {
                 "`\(entry.key)`" + (isDefault ? ", `orgs.ALIAS.\(entry.path.dropFirst().joined(separator: "."))`" : "")
             let fallback = entry.fallback.map { "`\($0)`" } ?? entry.shownDefault ?? "none"
             let variable = entry.environment.map { "`\($0)`" } ?? ""
-            lines.append("| \(key) | \(entry.values) | \(fallback) | \(variable) | \(entry.summary) |")
+            let values = entry.shape == .list ? "list: \(entry.values)" : entry.values
+            lines.append("| \(key) | \(values) | \(fallback) | \(variable) | \(entry.summary) |")
         }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -52,7 +52,7 @@ struct SettingsSources {
             let isNamed = key.hasPrefix(Keys.queuesSection + ".") || key.hasPrefix(Keys.orgsSection + ".")
             let advice = Suggestion.nearest(to: key, among: keys).map { "did you mean \($0)?" } ?? "remove it"
             self.problems.add(
-                .flag(key), "", isNamed ? "has no flag, write it into the file" : "is no setting, \(advice)")
+                .flag(key), [], isNamed ? "has no flag, write it into the file" : "is no setting, \(advice)")
         }
         reader = ConfigReader(providers: [
             Self.provider("flags", flagValues), Self.provider("environment", environmentValues),
@@ -102,7 +102,7 @@ struct SettingsSources {
     ///   - others: further keys that make the problem: its place is that of the first which somebody wrote.
     mutating func report(_ path: Path, _ reason: String, at place: SettingsPlace? = nil, with others: [Path] = []) {
         let written = ([path] + others).first { isWritten($0) } ?? path
-        problems.add(place ?? self.place(written), path.joined(separator: "."), reason)
+        problems.add(place ?? self.place(written), path, reason)
     }
 
     // MARK: The file
@@ -111,17 +111,17 @@ struct SettingsSources {
     ///   - path: with the names that the user chose.
     ///   - template: the same with `*` in their places.
     private mutating func walk(_ mapping: Node.Mapping, _ path: Path, _ template: Path, _ document: SettingsDocument) {
-        for (keyNode, node) in mapping {
+        for (keyNode, node) in mapping where !problems.isFull {
             let place = document.place(of: keyNode)
             guard case .scalar(let key) = keyNode else {
-                problems.add(place, path.joined(separator: "."), "a key must be a name, write NAME: VALUE")
+                problems.add(place, path, "a key must be a name, write NAME: VALUE")
                 continue
             }
             if let original = document.duplicates[key.string] {
                 let last = mapping.first { $0.key.scalar?.string == original }?.key
                 let line = last?.mark.map { " (again in line \($0.line))" } ?? ""
                 problems.add(
-                    place, (path + [original]).joined(separator: "."), "stands more than once\(line), keep one of them")
+                    place, path + [original], "stands more than once\(line), keep one of them")
                 continue
             }
             let isNamed = template == [Keys.queuesSection] || template == [Keys.orgsSection]
@@ -138,27 +138,24 @@ struct SettingsSources {
     private mutating func take(
         _ node: Node, _ path: Path, _ template: Path, _ place: SettingsPlace, _ document: SettingsDocument
     ) {
-        let shownPath = path.joined(separator: ".")
         if SettingsReference.isSection(template) {
             sections[path] = place
             switch node {
             case .mapping(let mapping): walk(mapping, path, template, document)
             case _ where node.isNothing: break
             default:
-                problems.add(document.place(of: node), shownPath, "must be a mapping, write KEY: VALUE lines under it")
+                problems.add(document.place(of: node), path, "must be a mapping, write KEY: VALUE lines under it")
             }
         } else if let entry = SettingsReference.entry(template) {
             guard let value = value(of: node, entry, path, place, document) else { return }
-            let isOther = entry.shape == .urls ? file[entry.path] != nil : false
-            guard !isOther else {
-                problems.add(place, shownPath, "url and urls are both given, keep one of them")
+            guard entry.shape == .urls else {
+                file[path] = add(value)
                 return
             }
-            file[entry.shape == .urls ? entry.path : path] = add(value)
+            if file[entry.path] != nil { problems.add(place, path, "url and urls are both given, keep one of them") }
+            file[entry.path] = add(value)
         } else {
-            let parent = path.dropLast().joined(separator: ".")
-            let name = (parent.isEmpty ? "" : parent + ".") + shownName(path[path.count - 1])
-            problems.add(place, name, "unknown key" + Suggestion.text(for: template))
+            problems.add(place, path, "unknown key" + Suggestion.text(for: template))
         }
     }
 
@@ -166,10 +163,9 @@ struct SettingsSources {
         of node: Node, _ entry: SettingsReference.Entry, _ path: Path, _ place: SettingsPlace,
         _ document: SettingsDocument
     ) -> WrittenValue? {
-        let key = path.joined(separator: ".")
         let nodePlace = document.place(of: node)
         guard !node.isNothing else {
-            problems.add(place, key, "has no value, write one (\(entry.values)) or remove the key")
+            problems.add(place, path, "has no value, write one (\(entry.values)) or remove the key")
             return nil
         }
         let wantsList = entry.shape == .list || (entry.shape == .urls && path != entry.path)
@@ -181,7 +177,7 @@ struct SettingsSources {
             for element in sequence {
                 guard case .scalar(let scalar) = element, !element.isNothing else {
                     problems.add(
-                        document.place(of: element), key, "holds an element that is no text, write a list of texts")
+                        document.place(of: element), path, "holds an element that is no text, write a list of texts")
                     return nil
                 }
                 value.texts.append((scalar.string, document.place(of: element)))
@@ -189,15 +185,10 @@ struct SettingsSources {
             return value
         default:
             problems.add(
-                nodePlace, key,
+                nodePlace, path,
                 wantsList ? "must be a list, write [VALUE, VALUE]" : "must be a single value, write \(entry.values)")
             return nil
         }
-    }
-
-    private func shownName(_ name: String) -> String {
-        let text = shown(name)
-        return text.dropFirst().dropLast() == name ? name : text
     }
 }
 

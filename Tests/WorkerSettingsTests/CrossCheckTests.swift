@@ -72,6 +72,16 @@ import Testing
             "queues: {q: {allowedOrgs: [acme, 00D000000000002]}}",
             "6:34: queues.q.allowedOrgs: '00D000000000002' is no org of these settings, write an alias or id that "
                 + "stands under orgs:"),
+        Case(
+            "queues: {q: {allowedOrgs: []}}",
+            "6:27: queues.q.allowedOrgs: is an empty list, remove the key to allow all orgs or name some"),
+        Case(
+            "  b: {id: 00D000000000002, baseURL: 'https://b.example.com', tokenFile: t}\n"
+                + "queues: {q: {defaultOrg: b, allowedOrgs: [acme]}}",
+            "7:26: queues.q.defaultOrg: 'b' is not among allowedOrgs, add it there"),
+        Case(
+            "queues: {amq.gen-1: {}}",
+            "6:10: queues: 'amq.gen-1' starts with amq., which the broker keeps for itself, choose another name"),
         Case("queues: {q: {defaultOrg: 00D000000000001AAA, allowedOrgs: [acme]}}", ""),
         Case(
             "  b: {id: 00D000000000001AAA, baseURL: 'https://b.example.com', tokenFile: t}",

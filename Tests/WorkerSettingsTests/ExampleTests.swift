@@ -32,6 +32,23 @@ import Testing
         #expect(settings.amqp.keyFile == "/etc/route-worker/client.key")
     }
 
+    @Test func exampleShowsTheDefaults() throws {
+        let example = try load(Settings.example)
+        var plain = try load(minimal)
+        plain.answers.allowReplyTo = example.answers.allowReplyTo
+        plain.amqp.urls = example.amqp.urls
+        #expect(example.worker == plain.worker)
+        #expect(example.amqp == plain.amqp)
+        #expect(example.answers == plain.answers)
+        #expect(example.store == plain.store)
+        #expect(example.commands == plain.commands)
+        #expect(example.http == plain.http)
+        #expect(example.log == plain.log)
+        #expect(example.orgs[0].retry == plain.orgs[0].retry)
+        #expect(example.orgs[0].unknownEffect == plain.orgs[0].unknownEffect)
+        #expect(example.queues[0] == plain.queues[0])
+    }
+
     @Test func exampleShowsEverySection() {
         for section in Set(SettingsReference.entries.map { $0.path[0] }) {
             #expect(Settings.example.contains("\n\(section):\n"))

@@ -115,6 +115,19 @@ import Testing
             ])
     }
 
+    @Test func manyProblemsEnd() {
+        let text = (0..<50_000).map { "k\($0): 1\n" }.joined()
+        let found = problems(text)
+        #expect(found.count == ProblemList.maximum + 1)
+        #expect(found.last == "settings: there may be more than these 100 problems, mend them and look again")
+    }
+
+    @Test func thousandsOfOrgsLoad() throws {
+        let orgs = (0..<5_000).map { "  org\($0): {id: 00D0000000\(10_000 + $0), callTimeout: 5s}\n" }.joined()
+        let text = "defaults: {baseURL: 'https://a.example.com', tokenFile: t}\norgs:\n" + orgs
+        #expect(try load(text).orgs.count == 5_000)
+    }
+
     @Test func manyDuplicatesEnd() {
         let text = (0..<60).map { "k\($0): 1\nk\($0): 2\n" }.joined()
         #expect(problems(text).contains { $0.contains("stands more than once in its mapping, keep one") })

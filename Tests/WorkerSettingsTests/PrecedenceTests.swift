@@ -139,7 +139,7 @@ import Testing
         "amqp: {url: \"amqp://u:hush@h\n", "amqp:\n  url: amqp://u:hush@h\n url: amqp://u:hush@i\n",
         "amqp:\n  url: amqp://u:hush@h\n  url: amqp://u:hush@i\n", "    tokenEnvironment: 00D!hush\n",
         "    token: 00D!hush\n", "00D!hush: {}\n", "store: {url: 'postgres://u:hush@h'}\n",
-        "defaults: {baseURL: 'https://u:hush@h'}\n",
+        "defaults: {baseURL: 'https://u:hush@h'}\n", "  amqp://u:hush@h: {id: x}\n", "queues: {amqp://u:hush@h: 1}\n",
     ])
     func messagesHoldNoPassword(_ text: String) {
         let found = problems(minimal + text)
