@@ -19,7 +19,7 @@ extension SettingsReference {
     /// Whether settings stand under this key.
     static func isSection(_ template: [String]) -> Bool { sections.contains(template) }
 
-    /// The names that may stand under a section, and those of all sections with their paths.
+    /// The names that may stand under a section.
     static func names(under template: [String]) -> [String] {
         let depth = template.count
         let paths = sections.map { $0 } + byPath.keys
