@@ -37,7 +37,7 @@ public struct SandboxSettings: Sendable {
     /// Seed of everything drawn: faults, latencies, ids of correlation, tokens.
     public var seed: UInt64 = 1
 
-    /// Requests that the ledger keeps, about 200 bytes each.
+    /// Requests that the ledger keeps, some 250 bytes each with their count by RequestId.
     public var ledgerLimit = 1_000_000
     /// Newest requests of which the headers are kept too, some 300 bytes each.
     public var headersLimit = 50_000

@@ -1,7 +1,6 @@
 // A client for the tests: the calls of a partner, and a raw socket that tells a reset from a close.
 
 import AsyncHTTPClient
-import Dispatch
 import Foundation
 import InteractionSandbox
 import Logging
@@ -90,8 +89,8 @@ enum WireEnd: Equatable { case closed, reset, failed(Int32) }
 /// Sends `text` on a connection of its own and reads until the peer ends it.
 func exchange(_ text: String, port: Int) async -> (received: String, end: WireEnd) {
     await withCheckedContinuation { continuation in
-        // Blocking calls stay off the threads that the sandbox runs on.
-        DispatchQueue.global().async {
+        // A thread of its own: blocking calls on Dispatch's threads starve the tasks of the sandbox, which share them.
+        Thread.detachNewThread {
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             defer { close(descriptor) }
             var address = sockaddr_in()

@@ -2,9 +2,13 @@
 
 import Foundation
 
-enum FaultBody {
-    static func read(_ bytes: [UInt8]) throws(InvalidFault) -> [Fault] {
-        let text = String(decoding: bytes, as: UTF8.self).trimmed
+extension Fault {
+    /// Reads fault rules: a JSON object, a JSON array of them, or shorthands, one a line (see ``init(shorthand:)``).
+    ///
+    /// Whether a rule from JSON makes sense in itself is judged when it is added to a sandbox.
+    public static func parse(_ text: String) throws(InvalidFault) -> [Fault] {
+        let bytes = Array(text.utf8)
+        let text = text.trimmed
         guard text.hasPrefix("{") || text.hasPrefix("[") else { return try shorthands(text) }
         let values: [JSONValue]
         do {
@@ -39,9 +43,9 @@ enum FaultBody {
 
     private static func checkNames(_ value: JSONValue) throws(InvalidFault) {
         guard case .object(let members) = value else { throw InvalidFault("a fault is a JSON object") }
-        try checkNames(members, known: Fault.CodingKeys.allCases.map(\.rawValue))
+        try checkNames(members, known: CodingKeys.allCases.map(\.rawValue))
         if case .object(let match) = members["match"] {
-            try checkNames(match, known: Fault.Match.CodingKeys.allCases.map(\.rawValue))
+            try checkNames(match, known: Match.CodingKeys.allCases.map(\.rawValue))
         }
     }
 

@@ -116,7 +116,7 @@ struct ControlEndpoints: Sendable {
         var request = request
         let body = try await request.collectBody(upTo: Self.maximumFaultBytes)
         do {
-            let faults = try FaultBody.read(Array(body.readableBytesView))
+            let faults = try Fault.parse(String(buffer: body))
             let added = try state.access { sandbox throws(InvalidFault) in
                 let before = sandbox.faults
                 do throws(InvalidFault) {

@@ -39,10 +39,10 @@ struct RouteEndpoint: Sendable {
         do {
             let body = try await request.collectBody(upTo: settings.maximumBodyBytes)
             incoming.body = Array(body.readableBytesView)
+            incoming.bodyBytes = body.readableBytes
         } catch is NIOTooManyBytesError {
             incoming.bodyIsTooLarge = true
-        } catch let error as HTTPError where error.status == .contentTooLarge {
-            incoming.bodyIsTooLarge = true
+            incoming.bodyBytes = headers[.contentLength].flatMap { Int($0) } ?? settings.maximumBodyBytes + 1
         }
         return incoming
     }

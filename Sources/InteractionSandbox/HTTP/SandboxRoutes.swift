@@ -23,6 +23,11 @@ struct SandboxRoutes {
         }
         router.post("/api/v1/route") { try await route.answer($0, $1, method: .post) }
         router.delete("/api/v1/route") { try await route.answer($0, $1, method: .delete) }
+        for method in [HTTPRequest.Method.get, .put, .patch] {
+            router.on("/api/v1/route", method: method) { _, _ in
+                Response(status: .methodNotAllowed, headers: [.allow: "POST, DELETE"])
+            }
+        }
         router.post("/services/oauth2/token") { try await token.answer($0, $1) }
 
         let sandbox = router.group("/sandbox")

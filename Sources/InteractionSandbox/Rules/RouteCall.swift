@@ -15,6 +15,7 @@ struct IncomingRequest: Sendable {
     var contentType: String?
     /// Empty where `bodyIsTooLarge`.
     var body: [UInt8] = []
+    var bodyBytes = 0
     var bodyIsTooLarge = false
     /// All headers but the token, one `name: value` a line.
     var headerLines = ""

@@ -10,7 +10,7 @@ struct Ledger: Sendable {
         case cleared(Int)
     }
 
-    /// What is kept of a request: about 130 bytes.
+    /// What is kept of a request: 160 bytes.
     struct Record: Sendable {
         var time: Timestamp
         var method: IncomingRequest.Method

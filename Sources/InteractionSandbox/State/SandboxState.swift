@@ -63,7 +63,7 @@ struct SandboxState: Sendable {
         decision.effect = performed?.effect ?? .none
         let record = Ledger.Record(
             time: now, method: incoming.method, org: org?.description ?? incoming.org, request: requestID,
-            conversation: request.conversation.map { CompactText($0) }, bodyBytes: incoming.body.count,
+            conversation: request.conversation.map { CompactText($0) }, bodyBytes: incoming.bodyBytes,
             fault: fault?.id, ending: fault?.ending ?? .answered, status: decision.reply?.status,
             code: Self.code(performed?.code, fault), effect: decision.effect)
         decision.sequence = ledger.append(record, headers: incoming.headerLines)
