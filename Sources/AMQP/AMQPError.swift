@@ -88,7 +88,8 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
         case .connectionClosed(let code, let text): "the broker closed the connection: \(code) \(text)"
         case .cancelled(let queue): "the broker cancelled the subscription to queue '\(queue)'"
         case .connectionLost(let why): "the connection to the broker was lost: \(why)"
-        case .tls(.untrustedCertificate): "TLS: the broker's certificate is not signed by a trusted authority or expired"
+        case .tls(.untrustedCertificate):
+            "TLS: the broker's certificate is not signed by a trusted authority or expired"
         case .tls(.hostNameMismatch(let host)): "TLS: the broker's certificate is not for host name '\(host)'"
         case .tls(.handshake): "TLS: the handshake failed (is TLS spoken on that port, and our certificate accepted?)"
         case .tls(.unusableFile(let file)): "TLS: the file '\(file)' cannot be used"
@@ -103,14 +104,16 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Tells an error that cost a channel from one that cost the connection.
+/// Tells what an error of a call has cost.
 enum Failure: Error {
+    /// Nothing: an argument cannot be written, and nothing was sent.
+    case argument(AMQPError)
     case channel(AMQPError)
     case connection(AMQPError)
 
     var error: AMQPError {
         switch self {
-        case .channel(let error), .connection(let error): error
+        case .argument(let error), .channel(let error), .connection(let error): error
         }
     }
 }

@@ -158,15 +158,15 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     // MARK: Frames
 
-    /// What ``nextFrame(_:)`` read; valid until the next call on the connection.
+    /// -1 once the library has closed it.
     var descriptor: Int32 { amqp_get_sockfd(state) }
 
-    /// Reads the next frame if one is there, without waiting; also sends and checks heartbeats.
+    /// Reads the next frame if there is one within the limit; also sends and checks heartbeats.
     /// - Returns: false when there is none.
-    func nextFrame(_ frame: inout amqp_frame_t) throws(AMQPError) -> Bool {
-        // A null time limit would wait for ever.
-        var zero = timeval(tv_sec: 0, tv_usec: 0)
-        let status = amqp_simple_wait_frame_noblock(state, &frame, &zero)
+    func nextFrame(_ frame: inout amqp_frame_t, within limit: Duration = .zero) throws(AMQPError) -> Bool {
+        // A null time limit would wait for ever; zero does not wait.
+        var interval = limit.timeInterval
+        let status = amqp_simple_wait_frame_noblock(state, &frame, &interval)
         if status == AMQP_STATUS_OK.rawValue { return true }
         if status == AMQP_STATUS_TIMEOUT.rawValue { return false }
         throw Self.libraryError(status)
@@ -249,18 +249,64 @@ struct Connection: ~Copyable, @unchecked Sendable {
         try check(amqp_connection_close(state, Int32(AMQP_REPLY_SUCCESS)), on: 0, "closing the connection")
     }
 
+    /// Takes the next message of a queue; `nil` when it is empty. Unlike the library's own reading of messages, with a
+    /// time limit in mid-message, and with headers that the library cannot copy.
+    func get(from queue: amqp_bytes_t, on channel: UInt16) throws(Failure) -> Content? {
+        guard descriptor >= 0 else { throw .connection(.connectionLost("the socket is closed")) }
+        do throws(AMQPError) {
+            var method = amqp_basic_get_t(ticket: 0, queue: queue, no_ack: 0)
+            let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_BASIC_GET_METHOD), &method)
+            if status != 0 { throw Self.libraryError(status) }
+        } catch {
+            throw .connection(error)
+        }
+        var assembler = FrameAssembler(bodyLimit: .max)
+        while true {
+            switch try nextAction(&assembler, on: channel) {
+            case .none: break
+            case .content(let content): return content
+            case .method(.gotNothing): return nil
+            case .method(.channelClose(let code, let text, _)):
+                try answerChannelClose(channel, code: code, text: text)
+            case .method(.connectionClose(let code, let text)):
+                confirmConnectionClose()
+                throw .connection(.connectionClosed(code: code, text: text))
+            case .method(.blocked), .method(.unblocked): break
+            case .method: throw .connection(.protocolViolation("an unexpected answer to basic.get"))
+            case .violation(let what): throw .connection(.protocolViolation(what))
+            }
+        }
+    }
+
+    private func nextAction(_ assembler: inout FrameAssembler, on channel: UInt16) throws(Failure) -> AssemblerAction {
+        do throws(AMQPError) {
+            var frame = amqp_frame_t()
+            guard try nextFrame(&frame, within: rpcTimeout) else { throw AMQPError.timeout("getting a message") }
+            defer { releaseBuffers() }
+            if frame.channel == channel { return FrameReader.feed(frame, to: &assembler) }
+            var ofConnection = FrameAssembler(bodyLimit: 0)
+            return FrameReader.feed(frame, to: &ofConnection)
+        } catch {
+            throw .connection(error)
+        }
+    }
+
+    private func answerChannelClose(_ channel: UInt16, code: UInt16, text: String) throws(Failure) -> Never {
+        do {
+            try confirmChannelClose(channel)
+        } catch {
+            throw .connection(error)
+        }
+        throw .channel(code == 403 ? .accessRefused(text) : .channelClosed(code: code, text: text))
+    }
+
     private func check(_ reply: amqp_rpc_reply_t, on channel: UInt16, _ what: String) throws(Failure) {
         switch reply.reply_type {
         case AMQP_RESPONSE_NORMAL: return
         case AMQP_RESPONSE_SERVER_EXCEPTION:
             switch FrameReader.method(reply.reply) {
             case .channelClose(let code, let text, _):
-                do {
-                    try confirmChannelClose(channel)
-                } catch {
-                    throw .connection(error)
-                }
-                throw .channel(code == 403 ? .accessRefused(text) : .channelClosed(code: code, text: text))
+                try answerChannelClose(channel, code: code, text: text)
             case .connectionClose(let code, let text):
                 confirmConnectionClose()
                 throw .connection(code == 403 ? .accessRefused(text) : .connectionClosed(code: code, text: text))

@@ -235,7 +235,7 @@ final class ConsumerLoop {
             } catch {
                 switch error {
                 case .connection(let reason): throw reason
-                case .channel(let reason):
+                case .argument(let reason), .channel(let reason):
                     slots[index].isOpen = false
                     onEvent(
                         .subscriptionLost(
@@ -262,7 +262,7 @@ final class ConsumerLoop {
         do {
             try WireSize.checkShort(queue, "queue name")
         } catch {
-            throw .channel(error)
+            throw .argument(error)
         }
         try connection.openChannel(channel)
         slots[index].isOpen = true
