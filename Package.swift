@@ -34,14 +34,16 @@ let package = Package(
         .executableTarget(
             name: "route-worker",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "InteractionSandbox", "RouteWorker",
-                "RoutingContract",
-                "SQLiteIdempotencyStore", "WorkerSettings",
+                "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI", "InteractionSandbox",
+                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
 
@@ -62,10 +64,16 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
+
+        // What a platform needs: commands to send, answers to read; made-up commands for trials and tests.
+        .target(name: "CommandClient", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
 
         // Pipeline, policies, service.
         .target(
@@ -151,6 +159,7 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
+        .testTarget(name: "CommandClientTests", dependencies: ["CommandClient"], swiftSettings: settings),
         .testTarget(name: "RouteWorkerTests", dependencies: ["RouteWorker"], swiftSettings: settings),
         .testTarget(
             name: "WorkerSettingsTests", dependencies: ["RoutingContract", "WorkerSettings"], swiftSettings: settings),

@@ -75,17 +75,21 @@ extension AMQPEndpoint {
     ///
     /// Query items: `heartbeat` (seconds), `connection_timeout` and `rpc_timeout` (milliseconds, at least 100), and with
     /// `amqps` also `cacertfile`, `certfile`, `keyfile` and `hostname_check` (`on`, `off`).
+    ///
+    /// - Parameter base: what holds where the URL says nothing; its TLS settings count for `amqps` alone.
     /// - Throws: ``AMQPError/invalidConfiguration(_:)``, whose text never repeats the user information.
-    public init(url: String) throws(AMQPError) {
+    public init(url: String, over base: AMQPEndpoint = AMQPEndpoint()) throws(AMQPError) {
         func invalid(_ why: String) -> AMQPError { .invalidConfiguration("broker URL: \(why)") }
 
-        self.init()
+        self = base
+        tls = nil
+        port = 5672
         var rest: Substring
         if url.lowercased().hasPrefix("amqp://") {
             rest = url.dropFirst("amqp://".count)
         } else if url.lowercased().hasPrefix("amqps://") {
             rest = url.dropFirst("amqps://".count)
-            tls = TLSSettings()
+            tls = base.tls ?? TLSSettings()
             port = 5671
         } else {
             throw invalid("must start with amqp:// or amqps://")

@@ -1,0 +1,116 @@
+// What leaves the worker for one delivery: answers, and where it takes one, a dead letter. Pure.
+
+import AMQP
+import AMQPMessage
+import Logging
+import RoutingContract
+
+/// The messages that say how a delivery ended.
+struct Announcement: Sendable {
+    /// One answer on its way.
+    struct Answer: Sendable {
+        let message: OutgoingMessage
+        /// Whether the delivery may only be acknowledged once a queue has it. A direct reply-to nobody can confirm.
+        let isRequired: Bool
+    }
+
+    let result: CommandResult
+    let answers: [Answer]
+    /// Whether the outcome asks for a dead letter. The first delivery of a command places it, and every redelivery
+    /// places it again, since nobody knows how far the one before came; a duplicate that the platform sent needs none.
+    let needsDeadLetter: Bool
+    private let subject: AnswerSubject
+    private let delivery: Delivery
+    private let isDuplicate: Bool
+
+    /// How a valid command ended.
+    init(of ending: Ending, for command: RouteCommand, _ delivery: Delivery, _ settings: PipelineSettings) {
+        var subject = AnswerSubject(command)
+        subject.replay = ending.replay
+        self.init(ending.result, about: subject, isDuplicate: ending.duplicate, delivery, settings)
+    }
+
+    /// How a message ended that is no valid command.
+    init(
+        of invalid: InvalidCommand, _ delivery: Delivery, _ settings: PipelineSettings, receivedAt: Timestamp,
+        now: Timestamp
+    ) {
+        let result = CommandResult.invalid(
+            invalid, receivedAt: receivedAt, completedAt: now, worker: settings.worker)
+        let subject = AnswerSubject(invalid, message: delivery.message)
+        self.init(result, about: subject, isDuplicate: false, delivery, settings)
+    }
+
+    private init(
+        _ result: CommandResult, about subject: AnswerSubject, isDuplicate: Bool, _ delivery: Delivery,
+        _ settings: PipelineSettings
+    ) {
+        self.result = result
+        self.subject = subject
+        self.delivery = delivery
+        self.isDuplicate = isDuplicate
+        needsDeadLetter = result.needsDeadLetter && (!isDuplicate || delivery.earlierDeliveries > 0)
+
+        let message = AnswerEncoder().encode(result, about: subject, duplicate: isDuplicate)
+        let toResults = Answer(
+            message: OutgoingMessage(message, routingKey: settings.answers.queue), isRequired: true)
+        switch subject.reply.replyTo {
+        case .none:
+            answers = [toResults]
+        case .some(let address) where address.isDirectReplyTo:
+            // With `mandatory` the broker returns even what it delivers to a direct reply-to.
+            let direct = Answer(
+                message: OutgoingMessage(message, routingKey: address, mandatory: false), isRequired: false)
+            answers = settings.answers.copiesDirectReplies ? [direct, toResults] : [direct]
+        case .some(let queue):
+            answers = [Answer(message: OutgoingMessage(message, routingKey: queue), isRequired: true)]
+        }
+    }
+
+    /// The dead letter: of the outcome, or of an answer that has nowhere to go.
+    ///
+    /// - Parameter unroutable: which answer has nowhere to go, and why.
+    /// - Returns: `nil` when the original's properties leave no way to publish it again.
+    func deadLetter(unroutable: String?, _ settings: PipelineSettings, now: Timestamp) -> OutgoingMessage? {
+        var result = result
+        if let unroutable {
+            let why = result.error.map { "; the command itself: \($0.reason): \($0.message)" } ?? ""
+            result.error = CommandError(
+                code: result.error?.code, message: "the answer has nowhere to go (\(unroutable))\(why)",
+                reason: "answer-unroutable")
+        }
+        let origin = DeliveryOrigin(
+            queue: delivery.queue, exchange: delivery.exchange, routingKey: delivery.routingKey)
+        guard
+            let message = try? DeadLetterEncoder().encode(
+                delivery.message, from: origin, about: subject, result: result, now: now)
+        else { return nil }
+        return OutgoingMessage(message, routingKey: settings.answers.deadLetterQueue)
+    }
+
+    /// What a log line says of it: never a body, never a token.
+    var metadata: Logger.Metadata {
+        var metadata: Logger.Metadata = [
+            LogKey.queue: "\(delivery.queue)", LogKey.attempts: "\(result.attempts)",
+            LogKey.milliseconds: "\((result.completedAt - result.receivedAt).wholeMilliseconds)",
+        ]
+        if let request = subject.request { metadata[LogKey.requestID] = "\(request)" }
+        if let org = subject.org { metadata[LogKey.org] = "\(org)" }
+        if let kind = subject.kind { metadata[LogKey.command] = "\(kind.rawValue)" }
+        if let conversation = subject.conversation { metadata[LogKey.conversation] = "\(conversation)" }
+        if let traceparent = subject.reply.trace.traceparent { metadata[LogKey.trace] = "\(traceparent)" }
+        if let status = result.httpStatus { metadata[LogKey.status] = "\(status)" }
+        if isDuplicate { metadata[LogKey.duplicate] = "true" }
+        if let error = result.error {
+            metadata[LogKey.reason] = "\(error.reason)"
+            metadata[LogKey.error] = "\(error.message)"
+            if let code = error.code { metadata[LogKey.code] = "\(code)" }
+        }
+        return metadata
+    }
+}
+
+extension String {
+    /// RabbitMQ's pseudo queue for answers without a queue of one's own.
+    fileprivate var isDirectReplyTo: Bool { utf8.starts(with: "amq.rabbitmq.reply-to".utf8) }
+}

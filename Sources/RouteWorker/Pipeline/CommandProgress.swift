@@ -1,0 +1,330 @@
+// The life of one command between its claim and its ending. Pure: told what happened, it says what to do next.
+
+import AMQP
+import IdempotencyStore
+import InteractionAPI
+import RoutingContract
+
+/// How a command ended for one delivery: what its answer says.
+struct Ending: Sendable, Hashable {
+    var result: CommandResult
+    /// The result had been recorded before this delivery.
+    var duplicate: Bool
+    /// The replay count that the result belongs to.
+    var replay: Int
+}
+
+/// One command on its way: claim → call → record, with every turn that failures can take.
+///
+/// The rules are those of the semantics page: at most one call per claim; after an attempt of unknown effect only
+/// `succeeded` or `unknown` may follow; deadline and superseding are judged only for a newly acquired claim; a claim is
+/// released before any wait.
+struct CommandProgress {
+    /// What to do next, and report back.
+    enum Step: Sendable, Hashable {
+        /// Ask the store; report to ``claimed(_:askedAt:now:)``.
+        case claim
+        /// Call for the command; report to ``called(_:now:using:)``.
+        case call(timeout: Duration)
+        /// Clear the conversation's routing under a derived RequestId first; report to ``cleared(_:now:using:)``.
+        case clear(timeout: Duration)
+        /// Record under the claim held; report to ``recorded(_:_:)``, and repeat when the store fails.
+        case record(Claim, CommandResult)
+        /// Give the claim back, then take the step that follows.
+        indirect case release(Claim, Release, then: Step)
+        /// Wait, then claim again.
+        case wait(Duration)
+        /// Done.
+        case end(Ending)
+    }
+
+    let command: RouteCommand
+    let policy: OrgPolicy
+    /// What this delivery is to the worker.
+    let delivery: Context
+
+    struct Context: Sendable, Hashable {
+        var receivedAt: Timestamp
+        /// How often the broker has delivered it before.
+        var earlierDeliveries: Int
+        var worker: String
+        var lease: Duration
+        /// A command issued longer ago than this is expired: its duplicate could no longer be told.
+        var retention: Duration
+        /// At this many earlier deliveries the worker ends the command itself, far below the queue's delivery limit.
+        var deliveryLimit: Int
+    }
+
+    private var claim: Claim?
+    private var leaseEnds: Duration = .zero
+    private var startedAt: Duration?
+    private var looks = 0
+    private var storeFailures = 0
+    private var mustClear = false
+
+    private(set) var attempts = 0
+    private(set) var mayHaveTakenEffect = false
+    private var lastStatus: Int?
+    private var lastResponse: [UInt8]?
+
+    /// Changes with every wish to call, and not when the same wish is repeated because the store failed.
+    private var nonce: UInt64
+
+    /// - Parameter nonce: random, so that no other delivery's claims are taken for this one's.
+    init(command: RouteCommand, policy: OrgPolicy, delivery: Context, nonce: UInt64) {
+        self.command = command
+        self.policy = policy
+        self.delivery = delivery
+        self.nonce = nonce
+    }
+
+    /// The claim to ask for at ``Step/claim``.
+    func claimRequest(_ now: Moment) -> ClaimRequest {
+        var request = ClaimRequest(
+            command, lease: delivery.lease, worker: delivery.worker, nonce: nonce)
+        // An expired delete supersedes nothing.
+        if command.key.kind == .delete, isTooLate(now) { request.issuedAt = nil }
+        return request
+    }
+
+    // MARK: Events
+
+    /// - Parameter askedAt: when the claim was asked for, so that the lease is never thought longer than it is.
+    mutating func claimed(_ result: ClaimResult, askedAt: Moment, now: Moment) -> Step {
+        if startedAt == nil { startedAt = now.uptime }
+        leaseEnds = askedAt.uptime + delivery.lease
+        nonce &+= 1
+        switch result {
+        case .completed(let result, let replay):
+            return .end(Ending(result: result, duplicate: true, replay: replay))
+        case .conflict:
+            let error = CommandError(
+                message: "this RequestId was used before for a command with another meaning; use a new RequestId",
+                reason: "request-id-reused")
+            return .end(ending(.conflict, error, now))
+        case .inProgress(let remaining):
+            looks += 1
+            let backoff = min(Self.lookAgain * (1 << min(looks, 6)), Self.lookAgainAtMost)
+            return .wait(min(remaining + Self.lookAgain, backoff))
+        case .superseded(let claim):
+            adopt(claim)
+            let error = CommandError(
+                message: "a later delete of the conversation made this route pointless", reason: "deleted-later")
+            return record(.superseded, error, now)
+        case .acquired(let claim):
+            adopt(claim)
+            return proceed(now, despiteUnknownEffect: mayCallAgainAfterUnknownEffect || command.acceptsSecondEffect)
+        case .interrupted(let claim):
+            adopt(claim)
+            // The holder may have died in the middle of a call, so there may have been one more than was remembered.
+            attempts += 1
+            mayHaveTakenEffect = true
+            return proceed(now, despiteUnknownEffect: mayCallAgainAfterUnknownEffect)
+        }
+    }
+
+    /// How long to leave the store alone after it could not answer. Asking again is safe: every operation is.
+    mutating func storeBackoff(using generator: inout some RandomNumberGenerator) -> Duration {
+        storeFailures += 1
+        return Self.storeRetry.delay(afterFailures: storeFailures, using: &generator)
+    }
+
+    mutating func called(
+        _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
+    ) -> Step {
+        attempts += 1
+        switch verdict(on: result, of: command.key.kind, now) {
+        case .succeeded:
+            return record(.succeeded, nil, now)
+        case .nothingCleared:
+            // After an attempt of unknown effect, "nothing there" is what that attempt was for.
+            if mayHaveTakenEffect { return record(.succeeded, nil, now) }
+            let error = CommandError(
+                message: "there was no routing to clear", reason: CommandResult.nothingCleared)
+            return record(.rejected, error, now)
+        case .rejected(let error):
+            return record(mayHaveTakenEffect ? .unknown : .rejected, error, now)
+        case .transient(let error, let retryAfter):
+            return retry(error, after: retryAfter, now, using: &generator)
+        case .configuration(let error), .token(let error):
+            return retry(error, after: nil, now, using: &generator)
+        case .unknown(let error):
+            mayHaveTakenEffect = true
+            guard mayCallAgainAfterUnknownEffect else { return record(.unknown, error, now) }
+            return retry(error, after: nil, now, using: &generator)
+        }
+    }
+
+    /// The derived delete of the policy `clear-then-route` came back.
+    mutating func cleared(
+        _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
+    ) -> Step {
+        switch verdict(on: result, of: .delete, now) {
+        case .succeeded, .nothingCleared:
+            mustClear = false
+            return call(now)
+        case .rejected(let error):
+            return record(.unknown, error, now)
+        case .transient(let error, let retryAfter):
+            attempts += 1
+            return retry(error, after: retryAfter, now, using: &generator)
+        case .configuration(let error), .token(let error), .unknown(let error):
+            attempts += 1
+            return retry(error, after: nil, now, using: &generator)
+        }
+    }
+
+    mutating func recorded(_ fencing: Fencing, _ result: CommandResult) -> Step {
+        switch fencing {
+        case .held: .end(Ending(result: result, duplicate: false, replay: command.replay))
+        // Somebody newer holds the command: what they make of it is the truth.
+        case .lost: .claim
+        }
+    }
+
+    // MARK: Decisions
+
+    private static let lookAgain: Duration = .milliseconds(25)
+    private static let lookAgainAtMost: Duration = .seconds(2)
+    private static let storeRetry = Backoff(minimum: .milliseconds(100), maximum: .seconds(5))
+    /// What is left of a lease when the call's time limit ends, for recording.
+    private static let leaseMargin: Duration = .seconds(2)
+
+    private mutating func adopt(_ claim: Claim) {
+        self.claim = claim
+        attempts = max(attempts, claim.attempts)
+        mayHaveTakenEffect = mayHaveTakenEffect || claim.mayHaveTakenEffect
+    }
+
+    /// A claim is newly held: may there be a call?
+    ///
+    /// - Parameter despiteUnknownEffect: also when an earlier call may have taken effect. An operator's acceptance of a
+    ///   second effect counts for a command that was reopened, not for one whose call was interrupted since.
+    private mutating func proceed(_ now: Moment, despiteUnknownEffect: Bool) -> Step {
+        if mayHaveTakenEffect {
+            let error = CommandError(
+                message: "an earlier call was interrupted; it may have taken effect", reason: "interrupted")
+            guard despiteUnknownEffect else { return record(.unknown, error, now) }
+            mustClear = policy.unknownEffect == .clearThenRoute && command.routingType == "Initial"
+        }
+        if delivery.earlierDeliveries >= delivery.deliveryLimit {
+            let error = CommandError(
+                message: "it was delivered \(delivery.earlierDeliveries + 1) times without coming to an end",
+                reason: "too-many-deliveries")
+            return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
+        }
+        if attempts >= policy.retry.attempts {
+            let error = CommandError(
+                message: "\(attempts) calls were made, the budget of this org", reason: "attempts-exhausted")
+            return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
+        }
+        if let issuedAt = command.issuedAt, now.wall - issuedAt > delivery.retention {
+            let error = CommandError(
+                message: "issued longer ago than outcomes are kept, so a duplicate could no longer be told",
+                reason: "older-than-retention")
+            return expire(error, now)
+        }
+        return call(now)
+    }
+
+    private mutating func call(_ now: Moment) -> Step {
+        var timeout = policy.callTimeout
+        if let deadline = command.deadline {
+            guard !isTooLate(now) else {
+                let late = (now.wall - deadline).wholeMilliseconds
+                let needed = policy.minimumCallTime.wholeMilliseconds
+                let error = CommandError(
+                    message: late > 0
+                        ? "the deadline passed \(late) ms ago" : "the deadline is in \(-late) ms and a call needs \(needed) ms",
+                    reason: "deadline-passed")
+                return expire(error, now)
+            }
+            timeout = min(timeout, deadline - now.wall)
+        }
+        let leaseLeft = leaseEnds - now.uptime - Self.leaseMargin
+        guard leaseLeft >= min(timeout, policy.minimumCallTime) else { return release(then: .claim) }
+        timeout = min(timeout, leaseLeft)
+        return mustClear ? .clear(timeout: timeout) : .call(timeout: timeout)
+    }
+
+    /// Whether a call that starts now could not finish before the deadline.
+    private func isTooLate(_ now: Moment) -> Bool {
+        command.deadline.map { $0 - now.wall < policy.minimumCallTime } ?? false
+    }
+
+    /// Too late for a call. Where none was made, the RequestId stays free for a corrected command.
+    private mutating func expire(_ error: CommandError, _ now: Moment) -> Step {
+        if mayHaveTakenEffect { return record(.unknown, error, now) }
+        if attempts > 0 { return record(.exhausted, error, now) }
+        guard let claim else { preconditionFailure("only a claimed command is judged") }
+        return .release(claim, .unbound, then: .end(ending(.expired, error, now)))
+    }
+
+    private mutating func retry(
+        _ error: CommandError, after: Duration?, _ now: Moment, using generator: inout some RandomNumberGenerator
+    ) -> Step {
+        guard let startedAt else { preconditionFailure("only a claimed command is called for") }
+        let delay = max(policy.retry.backoff.delay(afterFailures: attempts, using: &generator), after ?? .zero)
+        let endsBudget = now.uptime + delay > startedAt + policy.retry.budget
+        let endsDeadline = command.deadline.map { now.wall + delay + policy.minimumCallTime > $0 } ?? false
+        if attempts >= policy.retry.attempts || endsBudget || endsDeadline {
+            return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
+        }
+        return release(then: .wait(delay))
+    }
+
+    private mutating func release(then next: Step) -> Step {
+        guard let claim else { preconditionFailure("only a claim held can be released") }
+        self.claim = nil
+        return .release(claim, .forRetry(attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect), then: next)
+    }
+
+    /// Clearing twice does no harm; routing twice puts two reps into one chat.
+    private var mayCallAgainAfterUnknownEffect: Bool {
+        if command.key.kind == .delete { return true }
+        return switch policy.unknownEffect {
+        case .report: false
+        case .retry: true
+        case .clearThenRoute: command.routingType == "Initial"
+        }
+    }
+
+    private mutating func verdict(on result: CallResult, of kind: CommandKind, _ now: Moment) -> Verdict {
+        switch result {
+        case .answered(let answer):
+            lastStatus = answer.status
+            lastResponse = answer.body
+            return AnswerClassifier.classify(kind: kind, answer: answer, now: now.wall)
+        case .notSent(let failure):
+            return .transient(CommandError(message: failure.message, reason: failure.reason), retryAfter: nil)
+        case .effectUnknown(let failure):
+            lastStatus = nil
+            lastResponse = nil
+            return .unknown(CommandError(message: failure.message, reason: failure.reason))
+        }
+    }
+
+    private func record(_ outcome: Outcome, _ error: CommandError?, _ now: Moment) -> Step {
+        guard let claim else { preconditionFailure("only a claimed command is recorded") }
+        return .record(claim, result(outcome, error, now))
+    }
+
+    private func ending(_ outcome: Outcome, _ error: CommandError, _ now: Moment) -> Ending {
+        Ending(result: result(outcome, error, now), duplicate: false, replay: command.replay)
+    }
+
+    private func result(_ outcome: Outcome, _ error: CommandError?, _ now: Moment) -> CommandResult {
+        CommandResult(
+            outcome: outcome, httpStatus: lastStatus, response: lastResponse, error: error, attempts: attempts,
+            receivedAt: delivery.receivedAt, completedAt: now.wall, worker: delivery.worker)
+    }
+}
+
+extension ClaimRequest {
+    init(_ command: RouteCommand, lease: Duration, worker: String, nonce: UInt64? = nil) {
+        self.init(
+            key: command.key, fingerprint: command.fingerprint, conversation: command.conversation,
+            issuedAt: command.issuedAt, replay: command.replay, acceptsSecondEffect: command.acceptsSecondEffect,
+            lease: lease, worker: worker, nonce: nonce)
+    }
+}

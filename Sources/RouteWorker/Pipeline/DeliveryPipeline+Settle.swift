@@ -1,0 +1,190 @@
+// The main path: what happens to one delivery, from its claim to its acknowledgement.
+
+import AMQP
+import AMQPMessage
+import IdempotencyStore
+import InteractionAPI
+import Logging
+import RoutingContract
+
+extension DeliveryPipeline {
+    /// Brings one delivery to its end.
+    ///
+    /// - Returns: how to settle it with the broker; `nil` leaves it unacknowledged, to be delivered again when its
+    ///   channel closes.
+    func settle(_ work: Work, _ ticket: Lanes.Ticket) async -> Settlement? {
+        let announcement: Announcement
+        switch work.decoded {
+        case .success(let command):
+            await markLaterDelete(of: command, ticket)
+            guard let ending = await complete(command, work, ticket) else { return nil }
+            announcement = Announcement(of: ending, for: command, work.delivery, settings)
+        case .failure(let invalid):
+            announcement = Announcement(of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
+        }
+        let settlement = await announce(announcement, work, ticket)
+        if settlement != nil { log(announcement) }
+        return settlement
+    }
+
+    /// Claim → call → record, with the turns that ``CommandProgress`` decides on.
+    ///
+    /// - Returns: `nil` when the delivery is left to the broker.
+    private func complete(_ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket) async -> Ending? {
+        var progress = CommandProgress(
+            command: command, policy: settings.policies[command.key.org] ?? OrgPolicy(),
+            delivery: CommandProgress.Context(
+                receivedAt: work.receivedAt, earlierDeliveries: work.delivery.earlierDeliveries,
+                worker: settings.worker, lease: settings.lease, retention: settings.retention,
+                deliveryLimit: settings.deliveryLimit),
+            nonce: generator.next())
+        var step = CommandProgress.Step.claim
+        while true {
+            switch step {
+            case .claim:
+                guard mayGoOn(work) else { return nil }
+                let askedAt = moment()
+                do {
+                    let result = try await store.claim(progress.claimRequest(askedAt))
+                    step = progress.claimed(result, askedAt: askedAt, now: moment())
+                } catch {
+                    logger.error("cannot claim", metadata: [LogKey.error: "\(error)"])
+                    step = .wait(progress.storeBackoff(using: &generator))
+                }
+            case .call(let timeout):
+                let result = await api.perform(command, timeout: timeout)
+                step = progress.called(result, now: moment(), using: &generator)
+            case .clear(let timeout):
+                let result = await api.perform(command.clearingItsConversation, timeout: timeout)
+                step = progress.cleared(result, now: moment(), using: &generator)
+            case .record(let claim, let result):
+                do {
+                    step = progress.recorded(try await store.record(result, for: claim), result)
+                } catch {
+                    // A result is known and the store does not take it: keep trying, also when the channel is gone,
+                    // since losing it makes the command `unknown`.
+                    logger.error("cannot record", metadata: [LogKey.error: "\(error)"])
+                    await pause(progress.storeBackoff(using: &generator), ticket, work)
+                    guard !isDraining else { return nil }
+                }
+            case .release(let claim, let release, let next):
+                // A release that fails costs others the wait for the lease, and looks to them like an interruption.
+                do { _ = try await store.release(claim, as: release) } catch {
+                    logger.error("cannot release a claim", metadata: [LogKey.error: "\(error)"])
+                }
+                step = next
+            case .wait(let duration):
+                guard await wait(duration, ticket, work) else { return nil }
+                step = .claim
+            case .end(let ending):
+                return ending
+            }
+        }
+    }
+
+    /// A route with a later delete behind it in its lane need not be made; the delete's mark tells the claim so.
+    private func markLaterDelete(of command: RouteCommand, _ ticket: Lanes.Ticket) async {
+        guard command.key.kind == .route, let issuedAt = command.issuedAt else { return }
+        for work in lanes.waiting(behind: ticket) {
+            guard case .success(let delete) = work.decoded, delete.key.kind == .delete,
+                let deletedAt = delete.issuedAt, deletedAt > issuedAt, isLive(work),
+                delete.deadline.map({ $0 > moment().wall }) ?? true
+            else { continue }
+            // Without the mark the route is made and then deleted, which is right too.
+            try? await store.mark(ClaimRequest(delete, lease: settings.lease, worker: settings.worker))
+            return
+        }
+    }
+
+    /// Publishes the answers and, where the outcome asks for one or an answer has nowhere to go, the dead letter; all
+    /// confirmed before the delivery may be acknowledged.
+    private func announce(
+        _ announcement: Announcement, _ work: Work, _ ticket: Lanes.Ticket
+    ) async -> Settlement? {
+        var pending = announcement.answers
+        var unroutable: String?
+        var tries = 0
+        while !pending.isEmpty {
+            tries += 1
+            let outcomes = await publisher.publish(
+                pending.map(\.message), timeout: settings.answers.confirmTimeout)
+            var again: [Announcement.Answer] = []
+            for (answer, outcome) in zip(pending, outcomes) {
+                switch outcome {
+                case .confirmed: break
+                case _ where !answer.isRequired: break
+                case .returned(_, let text): unroutable = "\(answer.message.routingKey): \(text)"
+                case .refused(let error): unroutable = "\(answer.message.routingKey): \(error)"
+                case .nacked where tries >= settings.answers.publishAttempts:
+                    unroutable = "\(answer.message.routingKey): the broker refused it (queue full?)"
+                case .nacked, .failed: again.append(answer)
+                }
+            }
+            pending = again
+            if !pending.isEmpty {
+                guard await wait(publishBackoff(tries), ticket, work) else { return nil }
+            }
+        }
+        guard announcement.needsDeadLetter || unroutable != nil else { return .ack(work.delivery.receipt) }
+        return await bury(announcement, unroutable: unroutable, work, ticket)
+    }
+
+    /// Places the dead letter. Only when that cannot be done does the delivery stay unacknowledged.
+    private func bury(
+        _ announcement: Announcement, unroutable: String?, _ work: Work, _ ticket: Lanes.Ticket
+    ) async -> Settlement? {
+        guard work.delivery.canBeRepublished,
+            let deadLetter = announcement.deadLetter(unroutable: unroutable, settings, now: moment().wall)
+        else {
+            logger.error(
+                "the message cannot be published again as it came: rejecting to the broker's dead-letter exchange",
+                metadata: announcement.metadata)
+            return .reject(work.delivery.receipt)
+        }
+        var tries = 0
+        while true {
+            tries += 1
+            switch await publisher.publish([deadLetter], timeout: settings.answers.confirmTimeout)[0] {
+            case .confirmed:
+                return .ack(work.delivery.receipt)
+            case .refused(let error):
+                logger.error(
+                    "the dead letter cannot be published: rejecting to the broker's dead-letter exchange",
+                    metadata: announcement.metadata.merging([LogKey.error: "\(error)"]) { $1 })
+                return .reject(work.delivery.receipt)
+            case .returned(_, let text):
+                logger.error(
+                    "the dead letter has nowhere to go; run `route-worker topology declare`",
+                    metadata: announcement.metadata.merging([LogKey.error: "\(text)"]) { $1 })
+            case .nacked, .failed:
+                break
+            }
+            guard await wait(publishBackoff(tries), ticket, work) else { return nil }
+        }
+    }
+
+    private func publishBackoff(_ tries: Int) -> Duration {
+        Backoff(minimum: .milliseconds(100), maximum: .seconds(10)).delay(afterFailures: tries, using: &generator)
+    }
+
+    private func log(_ announcement: Announcement) {
+        logger.log(
+            level: announcement.result.outcome.isFailure ? .warning : .info, "\(announcement.result.outcome.rawValue)",
+            metadata: announcement.metadata)
+    }
+}
+
+extension Delivery {
+    /// Whether nothing of the message was lost in reading it.
+    var canBeRepublished: Bool { isComplete && skippedBodyBytes == nil }
+
+    /// How often the broker delivered this message before, by its own count (quorum queues) or, without one, the
+    /// redelivered flag.
+    var earlierDeliveries: Int {
+        switch message.properties.headers["x-delivery-count"] {
+        case .int64(let count): Int(clamping: count)
+        case .int32(let count): Int(count)
+        default: redelivered ? 1 : 0
+        }
+    }
+}

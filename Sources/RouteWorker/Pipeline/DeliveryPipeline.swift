@@ -1,0 +1,305 @@
+// The straight way of a delivery, on the worker's home event loop:
+//
+//   deliver → decode → (lane) → settle: claim → call → record → announce → ack
+//
+// This file holds what surrounds `settle`: taking deliveries in, the lanes' slots, waiting, acks out, draining.
+
+public import AMQP
+public import AMQPMessage
+public import IdempotencyStore
+public import InteractionAPI
+public import Logging
+public import NIOCore
+public import RoutingContract
+
+/// Works on deliveries: one after another within a conversation, up to the worker's concurrency at a time.
+///
+/// Everything runs on one event loop, which is also the actor's executor: the HTTP pool on the same loop is reached
+/// without a hop, and deliveries, acks and publishes cross to and from the AMQP threads as one batch per turn.
+public actor DeliveryPipeline {
+    /// One message on its way.
+    struct Work: Sendable {
+        let delivery: Delivery
+        /// The index of its queue in the settings.
+        let queue: Int
+        let decoded: Result<RouteCommand, InvalidCommand>
+        let receivedAt: Timestamp
+    }
+
+    typealias Lanes = ConversationLanes<ConversationKey, Work>
+
+    public nonisolated let loop: any EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
+
+    let settings: PipelineSettings
+    let store: any IdempotencyStore
+    let api: any InteractionAPI
+    let publisher: any MessagePublisher
+    let logger: Logger
+    var generator = SystemRandomNumberGenerator()
+
+    private let decoder: CommandDecoder
+    private let wallClock: @Sendable () -> Timestamp
+    private let queueIndex: [String: Int]
+    private var acknowledge: @Sendable ([Settlement]) -> Void = { _ in }
+
+    private(set) var lanes: Lanes
+    /// The generation in which each queue is consumed now; `nil` while its subscription is lost.
+    private var generations: [UInt64?]
+    private var settlements: [Settlement] = []
+    private var flushIsScheduled = false
+
+    private var started = FIFO<(Lanes.Ticket, Work)>()
+    private var idleRunners: [CheckedContinuation<(Lanes.Ticket, Work)?, Never>] = []
+    private let runnersWanted: AsyncStream<Void>
+    private let wantRunner: AsyncStream<Void>.Continuation
+
+    private var sleepers: [Lanes.Ticket: Sleeper] = [:]
+    private var drainWaiter: CheckedContinuation<Bool, Never>?
+
+    private struct Sleeper {
+        let continuation: CheckedContinuation<Void, Never>
+        let work: Work
+        /// `nil` once it was woken and stands in line for a slot.
+        var alarm: Scheduled<Void>?
+    }
+
+    /// - Parameters:
+    ///   - loop: the home event loop; also that of `api`.
+    ///   - wallClock: the time of day, by which deadlines are judged.
+    public init(
+        settings: PipelineSettings, loop: any EventLoop, decoder: CommandDecoder, store: any IdempotencyStore,
+        api: any InteractionAPI, publisher: any MessagePublisher, logger: Logger,
+        wallClock: @escaping @Sendable () -> Timestamp
+    ) {
+        self.settings = settings
+        self.loop = loop
+        self.decoder = decoder
+        self.store = store
+        self.api = api
+        self.publisher = publisher
+        self.logger = logger
+        self.wallClock = wallClock
+        queueIndex = Dictionary(
+            uniqueKeysWithValues: settings.queues.enumerated().map { ($0.element.name, $0.offset) })
+        lanes = Lanes(slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency))
+        generations = Array(repeating: nil, count: settings.queues.count)
+        (runnersWanted, wantRunner) = AsyncStream.makeStream()
+    }
+
+    // MARK: Life
+
+    /// Works until ``drain(within:)`` has been called and everything that was started has come to its end.
+    ///
+    /// - Parameter acknowledge: hands settlements to the consumer, once per turn of the loop; must not block.
+    public func run(acknowledging acknowledge: @escaping @Sendable ([Settlement]) -> Void) async {
+        self.acknowledge = acknowledge
+        await withDiscardingTaskGroup { group in
+            for await _ in runnersWanted {
+                group.addTask { await self.runner() }
+            }
+        }
+    }
+
+    /// Starts nothing new and lets what was started finish. What waits between two attempts is left to the broker, which
+    /// delivers it again when the channel closes.
+    ///
+    /// - Returns: whether nothing was left under way before `limit` was over.
+    public func drain(within limit: Duration) async -> Bool {
+        lanes.close()
+        for ticket in Array(sleepers.keys) { wake(ticket) }
+        pump()
+        guard !lanes.isIdle else { return true }
+        return await withCheckedContinuation { waiter in
+            drainWaiter = waiter
+            loop.assumeIsolated().scheduleTask(in: TimeAmount(limit)) {
+                self.assumeIsolated { $0.endDrain(false) }
+            }
+        }
+    }
+
+    public var isDraining: Bool { lanes.isClosed }
+
+    /// What the pipeline holds, for logs and metrics.
+    public var load: (running: Int, paused: Int, waiting: Int) { (lanes.running, lanes.paused, lanes.waiting) }
+
+    // MARK: In
+
+    /// Takes what the consumer has to say; callable from its thread. One hop per batch.
+    public nonisolated func receive(_ event: ConsumerEvent) {
+        loop.execute { self.assumeIsolated { $0.take(event) } }
+    }
+
+    private func take(_ event: ConsumerEvent) {
+        switch event {
+        case .deliveries(let deliveries):
+            let receivedAt = wallClock()
+            for delivery in deliveries { take(delivery, receivedAt) }
+            pump()
+        case .subscribed(let queue, let generation):
+            guard let index = queueIndex[queue] else { return }
+            generations[index] = generation
+            logger.info("consuming", metadata: [LogKey.queue: "\(queue)"])
+        case .subscriptionLost(let queue, _, let error):
+            guard let index = queueIndex[queue] else { return }
+            logger.warning(
+                "not consuming; will subscribe again",
+                metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
+            lose(index)
+        case .connectionLost(let error):
+            logger.warning("lost the consuming connection", metadata: [LogKey.error: "\(error)"])
+        case .retrying(let error, let delay):
+            logger.warning(
+                "no connection to the broker; will try again",
+                metadata: [LogKey.error: "\(error)", LogKey.milliseconds: "\(delay.wholeMilliseconds)"])
+        }
+    }
+
+    private func take(_ delivery: Delivery, _ receivedAt: Timestamp) {
+        guard let queue = queueIndex[delivery.queue] else { return }
+        let work = Work(
+            delivery: delivery, queue: queue, decoded: decode(delivery, settings.queues[queue].defaults, receivedAt),
+            receivedAt: receivedAt)
+        lanes.deliver(work, key: try? work.decoded.get().conversationKey, source: queue)
+    }
+
+    private func decode(
+        _ delivery: Delivery, _ queue: QueueDefaults, _ now: Timestamp
+    ) -> Result<RouteCommand, InvalidCommand> {
+        let decoded = decoder.decode(delivery.message, routingKey: delivery.routingKey, queue: queue, now: now)
+        guard let bytes = delivery.skippedBodyBytes else { return decoded }
+        let error = CommandError(
+            message: "a body of \(bytes) bytes is more than a worker keeps", reason: "body-too-large")
+        switch decoded {
+        case .success(let command):
+            return .failure(InvalidCommand(error: error, request: command.key.request, reply: command.reply))
+        case .failure(var invalid):
+            invalid.error = error
+            return .failure(invalid)
+        }
+    }
+
+    /// What was delivered on a channel that is gone comes again: what has not started leaves its lane, what waits
+    /// leaves at once, and what is being called for finishes and records.
+    private func lose(_ queue: Int) {
+        generations[queue] = nil
+        lanes.removeWaiting { $0.queue == queue }
+        for (ticket, sleeper) in sleepers where sleeper.work.queue == queue { wake(ticket) }
+        pump()
+    }
+
+    /// Whether the delivery can still be acknowledged; if not, the broker delivers it again.
+    func isLive(_ work: Work) -> Bool { generations[work.queue] == work.delivery.receipt.generation }
+
+    // MARK: Slots
+
+    /// Runs deliveries one after another. There are as many runners as deliveries were ever under way at a time, which
+    /// the prefetch bounds; a task for every message would cost more than the rest of its way through the lanes.
+    private func runner() async {
+        while let (ticket, work) = await nextStart() {
+            let settlement = await settle(work, ticket)
+            if let settlement { acknowledgeSoon(settlement) }
+            lanes.finish(ticket)
+            pump()
+        }
+    }
+
+    private func nextStart() async -> (Lanes.Ticket, Work)? {
+        if let start = started.popFirst() { return start }
+        if lanes.isClosed && lanes.isIdle { return nil }
+        return await withCheckedContinuation { idleRunners.append($0) }
+    }
+
+    private func pump() {
+        while let start = lanes.next() {
+            switch start {
+            case .start(let ticket, let work):
+                if let runner = idleRunners.popLast() {
+                    runner.resume(returning: (ticket, work))
+                } else {
+                    started.append((ticket, work))
+                    wantRunner.yield()
+                }
+            case .resume(let ticket):
+                sleepers.removeValue(forKey: ticket)?.continuation.resume()
+            }
+        }
+        guard lanes.isClosed && lanes.isIdle else { return }
+        flushSettlements()
+        for runner in idleRunners { runner.resume(returning: nil) }
+        idleRunners.removeAll()
+        wantRunner.finish()
+        endDrain(true)
+    }
+
+    private func endDrain(_ isComplete: Bool) {
+        drainWaiter?.resume(returning: isComplete)
+        drainWaiter = nil
+    }
+
+    // MARK: Waiting
+
+    /// Waits as ``pause(_:_:_:)`` does.
+    ///
+    /// - Returns: whether the delivery should be gone on with; not so when the worker drains or its channel is gone.
+    func wait(_ duration: Duration, _ ticket: Lanes.Ticket, _ work: Work) async -> Bool {
+        guard mayGoOn(work) else { return false }
+        await pause(duration, ticket, work)
+        return mayGoOn(work)
+    }
+
+    /// Waits without a slot; cut short when the worker drains or the delivery's channel is lost.
+    func pause(_ duration: Duration, _ ticket: Lanes.Ticket, _ work: Work) async {
+        lanes.pause(ticket)
+        await withCheckedContinuation { continuation in
+            let alarm = loop.assumeIsolated().scheduleTask(in: TimeAmount(duration)) {
+                self.assumeIsolated {
+                    $0.wake(ticket)
+                    $0.pump()
+                }
+            }
+            sleepers[ticket] = Sleeper(continuation: continuation, work: work, alarm: alarm)
+            pump()
+        }
+    }
+
+    func mayGoOn(_ work: Work) -> Bool { !lanes.isClosed && isLive(work) }
+
+    private func wake(_ ticket: Lanes.Ticket) {
+        guard let alarm = sleepers[ticket]?.alarm else { return }
+        alarm.cancel()
+        sleepers[ticket]?.alarm = nil
+        lanes.wake(ticket)
+    }
+
+    // MARK: Out
+
+    private func acknowledgeSoon(_ settlement: Settlement) {
+        settlements.append(settlement)
+        guard !flushIsScheduled else { return }
+        flushIsScheduled = true
+        loop.execute { self.assumeIsolated { $0.flushSettlements() } }
+    }
+
+    private func flushSettlements() {
+        flushIsScheduled = false
+        guard !settlements.isEmpty else { return }
+        acknowledge(settlements)
+        settlements.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Time
+
+    func moment() -> Moment {
+        Moment(wall: wallClock(), uptime: .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)))
+    }
+}
+
+/// Publishes answers and dead letters.
+public protocol MessagePublisher: Sendable {
+    /// Publishes all, each once, and returns what became of each, in their order, when the last is known or the time is
+    /// over.
+    func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome]
+}
+
+extension AMQPPublisher: MessagePublisher {}

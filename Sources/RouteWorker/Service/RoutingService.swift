@@ -1,0 +1,50 @@
+// The worker's life: connect, work, drain.
+
+public import AMQP
+public import Logging
+public import ServiceLifecycle
+
+/// Consumes commands until a graceful shutdown asks it to drain.
+///
+/// Draining takes nothing new, lets calls in flight finish, be recorded, announced and acknowledged, and then closes the
+/// channels without `basic.cancel`, so that what was not started goes back to its queue in order.
+public struct RoutingService: Service {
+    private let consumer: AMQPConsumer
+    private let pipeline: DeliveryPipeline
+    private let drainTimeout: Duration
+    private let logger: Logger
+
+    public init(consumer: AMQPConsumer, pipeline: DeliveryPipeline, drainTimeout: Duration, logger: Logger) {
+        self.consumer = consumer
+        self.pipeline = pipeline
+        self.drainTimeout = drainTimeout
+        self.logger = logger
+    }
+
+    public func run() async throws {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await pipeline.run(acknowledging: consumer.settle) }
+            consumer.start()
+            group.addTask {
+                try? await gracefulShutdown()
+                await drain()
+            }
+            // A finished drain ends the pipeline; one that took too long cuts off the calls still under way.
+            await group.next()
+            group.cancelAll()
+        }
+        await consumer.close()
+        logger.info("drained")
+    }
+
+    private func drain() async {
+        var load = await pipeline.load
+        logger.info(
+            "draining",
+            metadata: ["running": "\(load.running)", "paused": "\(load.paused)", "waiting": "\(load.waiting)"])
+        guard await !pipeline.drain(within: drainTimeout) else { return }
+        load = await pipeline.load
+        logger.warning(
+            "the drain took too long; calls under way are cut off", metadata: ["running": "\(load.running)"])
+    }
+}

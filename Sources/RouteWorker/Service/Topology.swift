@@ -1,0 +1,92 @@
+// The queues that the worker needs, and how they must be made so that nothing is lost.
+
+public import AMQP
+public import AMQPMessage
+
+/// The topology of a worker: its commands queues, the results queue and the dead-letter queue.
+///
+/// Commands queues are quorum queues with a delivery limit far above what the worker lets happen, whose own dead letters
+/// (rejected messages) go to the dead-letter queue at least once; that strategy needs `reject-publish` (RabbitMQ, "Quorum
+/// Queues", dead lettering).
+public struct Topology: Sendable, Hashable {
+    /// A queue as it should be.
+    public struct Queue: Sendable, Hashable {
+        public var name: String
+        public var arguments: FieldTable
+    }
+
+    /// What is wrong with a queue.
+    public struct Problem: Sendable, Hashable, CustomStringConvertible {
+        public enum Kind: Sendable, Hashable {
+            case missing
+            /// It exists with other properties; the broker's words.
+            case different(String)
+            /// It exists, and this user may not ask how it was made.
+            case notComparable
+        }
+
+        public var queue: String
+        public var kind: Kind
+
+        public var description: String {
+            switch kind {
+            case .missing: "queue '\(queue)' is missing; run `route-worker topology declare`"
+            case .different(let text):
+                "queue '\(queue)' was declared otherwise (\(text)); empty and delete it, then run "
+                    + "`route-worker topology declare`"
+            case .notComparable: "queue '\(queue)' exists; this user may not configure it, so how it was made was not compared"
+            }
+        }
+    }
+
+    /// High, since the worker counts deliveries itself and ends a command long before.
+    public static let deliveryLimit: Int32 = 1000
+
+    public var queues: [Queue]
+
+    public init(commandsQueues: [String], resultsQueue: String, deadLetterQueue: String) {
+        queues = commandsQueues.map { name in
+            Queue(
+                name: name,
+                arguments: [
+                    "x-queue-type": .string("quorum"), "x-delivery-limit": .int32(Self.deliveryLimit),
+                    "x-overflow": .string("reject-publish"), "x-dead-letter-exchange": .string(""),
+                    "x-dead-letter-routing-key": .string(deadLetterQueue),
+                    "x-dead-letter-strategy": .string("at-least-once"),
+                ])
+        }
+        for name in [resultsQueue, deadLetterQueue] {
+            queues.append(Queue(name: name, arguments: ["x-queue-type": .string("quorum")]))
+        }
+    }
+
+    /// Creates what is missing; leaves alone what is there as it should be.
+    ///
+    /// - Throws: ``AMQPError/channelClosed(code:text:)`` with 406 for a queue that exists otherwise.
+    public func declare(_ admin: AMQPAdmin, declared: (Queue) -> Void = { _ in }) async throws(AMQPError) {
+        for queue in queues {
+            try await admin.declareQueue(queue.name, arguments: queue.arguments)
+            declared(queue)
+        }
+    }
+
+    /// Finds what is missing or otherwise; changes nothing.
+    public func check(_ admin: AMQPAdmin) async throws(AMQPError) -> [Problem] {
+        var problems: [Problem] = []
+        for queue in queues {
+            guard try await admin.queue(queue.name) != nil else {
+                problems.append(Problem(queue: queue.name, kind: .missing))
+                continue
+            }
+            // Declaring what exists changes nothing, and the broker says whether it is the same.
+            do {
+                try await admin.declareQueue(queue.name, arguments: queue.arguments)
+            } catch AMQPError.channelClosed(406, let text) {
+                problems.append(Problem(queue: queue.name, kind: .different(text)))
+            } catch AMQPError.accessRefused {
+                problems.append(Problem(queue: queue.name, kind: .notComparable))
+            }
+        }
+        return problems
+    }
+}

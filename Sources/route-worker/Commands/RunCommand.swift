@@ -1,0 +1,87 @@
+// `route-worker run`: the worker.
+
+import AMQP
+import ArgumentParser
+import IdempotencyStore
+import NIOConcurrencyHelpers
+import NIOPosix
+import RouteWorker
+import RoutingContract
+import WorkerSettings
+
+struct RunCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Runs a worker: consumes commands, calls Salesforce, publishes answers.",
+        discussion: """
+            Runs until SIGTERM or Ctrl-C, which drains: nothing new is started, calls under way finish and are answered.
+            A second signal ends at once with a non-zero code; what was under way is delivered again.
+
+            EXAMPLES
+              route-worker run -c worker.yaml
+              AMQP_URL=amqps://worker:…@mq.example.com STORE_URL=sqlite:/var/lib/route-worker/store.db \\
+                route-worker run -c worker.yaml
+              route-worker run -c worker.yaml --set worker.concurrency=128
+            """)
+
+    @OptionGroup var options: SettingsOptions
+
+    @Option(help: ArgumentHelp("Written when the worker consumes all its queues.", valueName: "file"))
+    var readyFile: String?
+
+    func run() async throws {
+        let settings = try options.load(for: .worker)
+        let logger = settings.makeLogger("route-worker")
+        let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
+        let client = try settings.makeClient(on: loop)
+        let publisher = try AMQPPublisher(settings.brokerConfiguration("publisher"))
+        let store = try settings.openStore()
+
+        let pipeline = DeliveryPipeline(
+            settings: settings.pipelineSettings, loop: loop,
+            decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
+            api: client, publisher: publisher, logger: logger, wallClock: StoreClock.system.now)
+        let ready = ReadyFile(path: readyFile, queues: Set(settings.queues.map(\.name)))
+        let consumer = try AMQPConsumer(
+            settings.brokerConfiguration("consumer"), subscriptions: settings.subscriptions
+        ) { event in
+            pipeline.receive(event)
+            ready.saw(event)
+        }
+        publisher.start()
+        logger.info(
+            "starting",
+            metadata: [
+                LogKey.worker: "\(settings.worker.name)", "version": "\(RouteWorkerCommand.version)",
+                "orgs": "\(settings.orgs.count)", "concurrency": "\(settings.worker.concurrency)",
+            ])
+        // Services end in reverse: first the consumer and its pipeline, last what they need.
+        try await runServices(
+            [
+                ClosingService { await store.close() },
+                HousekeepingService(store: store, logger: logger),
+                ClosingService { await publisher.close() },
+                ClosingService { await client.shutDown() },
+                RoutingService(
+                    consumer: consumer, pipeline: pipeline, drainTimeout: settings.worker.drainTimeout, logger: logger),
+            ], logger: logger)
+    }
+}
+
+/// Writes the ready file once every queue is consumed.
+private final class ReadyFile: Sendable {
+    private let path: String?
+    private let missing: NIOLockedValueBox<Set<String>>
+
+    init(path: String?, queues: Set<String>) {
+        self.path = path
+        missing = NIOLockedValueBox(queues)
+    }
+
+    func saw(_ event: ConsumerEvent) {
+        guard path != nil, case .subscribed(let queue, _) = event else { return }
+        let isComplete = missing.withLockedValue { $0.remove(queue) != nil && $0.isEmpty }
+        guard isComplete else { return }
+        do { try writeReadyFile(path, "ready") } catch { say("\(error)") }
+    }
+}

@@ -1,0 +1,74 @@
+// `route-worker topology`: the queues, declared or checked.
+
+import AMQP
+import ArgumentParser
+import RouteWorker
+import WorkerSettings
+
+struct TopologyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "topology",
+        abstract: "Declares or checks the queues that the worker needs.",
+        discussion: """
+            EXAMPLES
+              route-worker topology declare -c worker.yaml    creates what is missing
+              route-worker topology check -c worker.yaml      exits with 1 when something is missing or otherwise
+            """,
+        subcommands: [Declare.self, Check.self])
+
+    struct Declare: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Creates the queues that are missing.",
+            discussion: """
+                Commands queues become quorum queues whose rejected messages go to the dead-letter queue. What exists is
+                left as it is; what exists with other properties is an error.
+
+                EXAMPLES
+                  route-worker topology declare -c worker.yaml
+                  AMQP_URL=amqp://admin:…@mq.example.com route-worker topology declare
+                """)
+
+        @OptionGroup var options: SettingsOptions
+
+        func run() async throws {
+            let settings = try options.load(for: .tools)
+            let configuration = try settings.brokerConfiguration("topology")
+            do {
+                try await AMQPAdmin.withConnection(configuration) { admin in
+                    try await settings.topology.declare(admin) { print("queue '\($0.name)' is there") }
+                }
+            } catch let error as AMQPError {
+                throw CommandFailure.failed("cannot declare the topology: \(error)")
+            }
+        }
+    }
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Says what is missing or was declared otherwise; changes nothing.",
+            discussion: "EXAMPLES\n  route-worker topology check -c worker.yaml")
+
+        @OptionGroup var options: SettingsOptions
+
+        func run() async throws {
+            let settings = try options.load(for: .tools)
+            let configuration = try settings.brokerConfiguration("topology")
+            let problems: [Topology.Problem]
+            do {
+                problems = try await AMQPAdmin.withConnection(configuration) { try await settings.topology.check($0) }
+            } catch let error as AMQPError {
+                throw CommandFailure.failed("cannot check the topology: \(error)")
+            }
+            for problem in problems { print(problem) }
+            guard problems.allSatisfy({ $0.kind == .notComparable }) else { throw ExitCode(ExitStatus.failed) }
+            print("all \(settings.topology.queues.count) queues are there")
+        }
+    }
+}
+
+extension Settings {
+    var topology: Topology {
+        Topology(
+            commandsQueues: queues.map(\.name), resultsQueue: answers.queue, deadLetterQueue: answers.deadLetterQueue)
+    }
+}

@@ -1,0 +1,63 @@
+// The options that every command with a configuration has.
+
+import AMQP
+import ArgumentParser
+import Foundation
+import Logging
+import WorkerSettings
+
+struct SettingsOptions: ParsableArguments {
+    @Option(
+        name: [.short, .customLong("config")],
+        help: ArgumentHelp("The configuration file (YAML).", valueName: "file"),
+        completion: .file(extensions: ["yaml", "yml"]))
+    var config: String?
+
+    @Option(
+        name: .customLong("set"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "A setting over file and environment, such as worker.concurrency=128; may be repeated.",
+            valueName: "key=value"))
+    var set: [String] = []
+
+    func load(for purpose: Settings.Purpose) throws -> Settings {
+        var flags: [String: String] = [:]
+        for assignment in set {
+            guard let equals = assignment.firstIndex(of: "=") else {
+                throw ValidationError("--set takes key=value, such as worker.concurrency=128, not '\(assignment)'")
+            }
+            flags[String(assignment[..<equals])] = String(assignment[assignment.index(after: equals)...])
+        }
+        do {
+            return try Settings.load(
+                file: config, environment: ProcessInfo.processInfo.environment, flags: flags, purpose: purpose)
+        } catch {
+            throw CommandFailure.configuration(error.description)
+        }
+    }
+}
+
+extension Settings {
+    /// - Parameter role: what the connection is for; shown by the broker's management page behind the worker's name.
+    func brokerConfiguration(_ role: String) throws -> AMQPConfiguration {
+        do {
+            // What stands in a URL wins over the keys beside it.
+            let base = AMQPEndpoint(
+                tls: TLSSettings(
+                    certificateAuthorities: amqp.caFile, certificate: amqp.certificateFile, privateKey: amqp.keyFile),
+                heartbeat: amqp.heartbeat, connectionTimeout: amqp.connectTimeout)
+            return try AMQPConfiguration(
+                endpoints: amqp.urls.map { try AMQPEndpoint(url: $0.secretValue, over: base) },
+                connectionName: "\(worker.name) \(role)",
+                backoff: AMQP.Backoff(minimum: amqp.reconnect.minimum, maximum: amqp.reconnect.maximum))
+        } catch {
+            throw CommandFailure.configuration("amqp.url: \(error)")
+        }
+    }
+
+    func makeLogger(_ label: String) -> Logger {
+        let level = Logger.Level(rawValue: log.level.rawValue) ?? .info
+        let format: LineLogHandler.Format = log.format == .json ? .json : .human
+        return Logger(label: label) { LineLogHandler(label: $0, level: level, format: format) }
+    }
+}

@@ -1,0 +1,46 @@
+// SIGTERM and SIGINT: the first drains, the second ends at once.
+
+import Foundation
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+/// Runs services until they end or a signal asks them to.
+///
+/// ServiceLifecycle by itself ignores a second signal while it shuts down; an operator who presses Ctrl-C twice means it.
+func runServices(_ services: [any Service], logger: Logger) async throws {
+    var configuration = ServiceGroupConfiguration(
+        services: services.map { .init(service: $0) }, gracefulShutdownSignals: [], logger: logger)
+    configuration.logging = .init()
+    let group = ServiceGroup(configuration: configuration)
+    let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
+    try await withThrowingTaskGroup(of: Void.self) { tasks in
+        tasks.addTask { try await group.run() }
+        tasks.addTask {
+            var isDraining = false
+            for await signal in signals {
+                if isDraining {
+                    say("a second signal: ending at once; what was under way will be delivered again")
+                    Foundation.exit(ExitStatus.signal(signal == .sigint ? SIGINT : SIGTERM))
+                }
+                isDraining = true
+                say("draining; the same signal again ends at once")
+                await group.triggerGracefulShutdown()
+            }
+        }
+        // The signals never end by themselves.
+        try await tasks.next()
+        tasks.cancelAll()
+    }
+}
+
+/// Tells whoever waits for it that a service is up, by writing a line into a file.
+func writeReadyFile(_ path: String?, _ line: String) throws {
+    guard let path else { return }
+    do {
+        // Atomically: a reader that sees the file sees the whole line.
+        try Data((line + "\n").utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+    } catch {
+        throw CommandFailure.failed("cannot write the ready file \(path): \(error.localizedDescription)")
+    }
+}

@@ -1,0 +1,100 @@
+// From settings to the parts of a worker.
+
+import AMQP
+import Foundation
+import IdempotencyStore
+import InteractionAPI
+import NIOCore
+import RouteWorker
+import RoutingContract
+import SQLiteIdempotencyStore
+import WorkerSettings
+
+extension Settings {
+    func openStore() throws -> any IdempotencyStore {
+        let retention = Retention(succeeded: store.retention, failed: store.failureRetention)
+        var batching = BatchSettings()
+        batching.timeLimit = store.timeout
+        batching.linger = store.linger
+        switch store.location {
+        case .memory:
+            return BatchingIdempotencyStore(InMemoryStoreBackend(retention: retention), settings: batching)
+        case .sqlite(let path):
+            do {
+                return BatchingIdempotencyStore(
+                    try SQLiteStoreBackend(path: path, retention: retention), settings: batching)
+            } catch {
+                throw CommandFailure.configuration("store.url: \(error)")
+            }
+        }
+    }
+
+    func makeClient(on loop: any EventLoop) throws -> InteractionClient {
+        var client = InteractionClientSettings(
+            endpoints: orgs.map { OrgEndpoint(org: $0.id, baseURL: $0.baseURL) })
+        client.connections.connectionsPerOrigin = http.maximumConnections
+        client.connections.connectTimeout = http.connectTimeout
+        client.connections.idleTimeout = http.idleTimeout
+        client.connections.answerBodyBytes = http.maximumAnswer
+        client.extraCAFile = http.caFile
+        client.userAgent = "route-worker/\(RouteWorkerCommand.version)"
+        do {
+            client.proxy = http.proxy.flatMap { HTTPProxy($0) }
+            return try InteractionClient(settings: client, tokens: FixedTokens(orgs, on: loop), eventLoop: loop)
+        } catch {
+            throw CommandFailure.configuration("\(error)")
+        }
+    }
+
+    var pipelineSettings: PipelineSettings {
+        var policies: [OrgID: OrgPolicy] = [:]
+        for org in orgs {
+            policies[org.id] = OrgPolicy(
+                callTimeout: org.callTimeout,
+                retry: RetryPolicy(
+                    attempts: org.retry.attempts, budget: org.retry.budget,
+                    backoff: AMQP.Backoff(minimum: org.retry.backoff.minimum, maximum: org.retry.backoff.maximum)),
+                unknownEffect: UnknownEffectPolicy(rawValue: org.unknownEffect.rawValue)!)
+        }
+        return PipelineSettings(
+            worker: worker.name, concurrency: worker.concurrency,
+            queues: queues.map {
+                PipelineSettings.Queue(
+                    name: $0.name, reservedConcurrency: $0.concurrency, defaults: $0.decodingDefaults)
+            },
+            answers: PipelineSettings.Answers(
+                queue: answers.queue, deadLetterQueue: answers.deadLetterQueue,
+                copiesDirectReplies: answers.copyDirectReplies, confirmTimeout: answers.confirmTimeout),
+            lease: store.lease, retention: store.retention, policies: policies)
+    }
+
+    var subscriptions: [Subscription] {
+        queues.map { Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch)) }
+    }
+}
+
+extension FixedTokens {
+    fileprivate init(_ orgs: [Settings.Org], on loop: any EventLoop) {
+        var sources: [OrgID: TokenSource] = [:]
+        for org in orgs {
+            sources[org.id] =
+                switch org.token {
+                case .file(let path): .file(path)
+                case .environment(let name): .environment(name)
+                }
+        }
+        self.init(sources, environment: ProcessInfo.processInfo.environment, eventLoop: loop)
+    }
+}
+
+extension HTTPProxy {
+    /// From a URL that the settings have checked.
+    fileprivate init?(_ url: SecretURL) {
+        guard let parts = URLComponents(string: url.secretValue), let host = parts.host else { return nil }
+        var authorization: String?
+        if let user = parts.user {
+            authorization = "Basic " + Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
+        }
+        self.init(host: host, port: parts.port ?? 80, authorization: authorization)
+    }
+}

@@ -1,0 +1,56 @@
+// Progress on long work: one line redrawn on a terminal, a line now and then in a log.
+
+import Foundation
+
+/// Shows how far a long piece of work is, on standard error.
+///
+/// On a terminal the line is redrawn in place; elsewhere a line is written for every tenth of the work, so that a log
+/// stays readable.
+struct ProgressBar {
+    private let title: String
+    private let total: Int
+    private let isTerminal = isatty(STDERR_FILENO) == 1
+    private let startedAt = ContinuousClock.now
+    private var lastDrawnAt: ContinuousClock.Instant?
+    private var lastTenth = 0
+
+    init(_ title: String, total: Int) {
+        self.title = title
+        self.total = max(total, 1)
+    }
+
+    mutating func update(_ done: Int, note: String = "") {
+        let now = ContinuousClock.now
+        if isTerminal {
+            if done < total, let lastDrawnAt, now - lastDrawnAt < .milliseconds(100) { return }
+            lastDrawnAt = now
+            let width = 30
+            let filled = min(width, done * width / total)
+            let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+            write("\r\u{1B}[K\(title) \(bar) \(done)/\(total) \(note)")
+        } else {
+            let tenth = done * 10 / total
+            guard tenth > lastTenth else { return }
+            lastTenth = tenth
+            write("\(title) \(done)/\(total) \(note)\n")
+        }
+    }
+
+    mutating func finish(_ done: Int, note: String = "") {
+        let seconds = Double((ContinuousClock.now - startedAt).wholeMillis) / 1000
+        let line = "\(title) \(done)/\(total) in \(seconds.formatted(decimals: 1)) s \(note)"
+        write(isTerminal ? "\r\u{1B}[K\(line)\n" : line + "\n")
+    }
+
+    private func write(_ text: String) {
+        FileHandle.standardError.write(Data(text.utf8))
+    }
+}
+
+extension Duration {
+    fileprivate var wholeMillis: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
+}
+
+extension Double {
+    func formatted(decimals: Int) -> String { String(format: "%.\(decimals)f", self) }
+}

@@ -1,0 +1,277 @@
+// Transcripts of one command's life: what happened, what is done next.
+
+import IdempotencyStore
+import InteractionAPI
+import RoutingContract
+import Testing
+
+@testable import RouteWorker
+
+@Suite struct CommandProgressTests {
+    static let org = OrgID("00D000000000001")!
+    let key = CommandKey(
+        org: CommandProgressTests.org, kind: .route, request: RequestID("6f1c2a3e-0d4b-4c5a-9e8f-7a6b5c4d3e2f")!)
+    var random = SplitMix64(seed: 1)
+
+    private func progress(
+        _ kind: CommandKind = .route, policy: OrgPolicy = OrgPolicy(), deadline: Timestamp? = nil,
+        issuedAt: Timestamp? = nil, routingType: String = "Initial", earlierDeliveries: Int = 0
+    ) -> CommandProgress {
+        let command = RouteCommand(
+            key: CommandKey(org: Self.org, kind: kind, request: key.request), context: "P_C", conversation: "c1",
+            routingType: kind == .route ? routingType : nil, payload: Array("{}".utf8),
+            fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, deadline: deadline)
+        return CommandProgress(
+            command: command, policy: policy,
+            delivery: .init(
+                receivedAt: Timestamp(milliseconds: 1000), earlierDeliveries: earlierDeliveries, worker: "w",
+                lease: .seconds(60), retention: .seconds(3600), deliveryLimit: 100),
+            nonce: 42)
+    }
+
+    private func at(_ seconds: Double) -> Moment {
+        Moment(wall: Timestamp(milliseconds: 1000 + Int64(seconds * 1000)), uptime: .milliseconds(Int64(seconds * 1000)))
+    }
+
+    private func claim(_ token: Int64 = 1, attempts: Int = 0, mayHaveTakenEffect: Bool = false) -> Claim {
+        Claim(key: key, token: token, attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
+    }
+
+    private func answer(_ status: Int, _ body: String) -> CallResult {
+        .answered(CallAnswer(status: status, body: Array(body.utf8)))
+    }
+
+    private let accepted = #"{"success":true,"psrId":"0JR000000000001"}"#
+    private let lost = CallResult.effectUnknown(CallFailure(reason: "timeout", message: "no answer in time"))
+    private let refused = CallResult.notSent(CallFailure(reason: "connect-failed", message: "connection refused"))
+
+    /// The outcome in a `record` or `end` step.
+    private func outcome(_ step: CommandProgress.Step) -> Outcome? {
+        switch step {
+        case .record(_, let result): result.outcome
+        case .end(let ending): ending.result.outcome
+        case .release(_, _, let next): outcome(next)
+        case .claim, .call, .clear, .wait: nil
+        }
+    }
+
+    private func isWaitAfterRelease(_ step: CommandProgress.Step, attempts: Int, mayHaveTakenEffect: Bool) -> Bool {
+        guard case .release(_, let release, .wait) = step else { return false }
+        return release == .forRetry(attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
+    }
+
+    @Test mutating func aRouteIsClaimedCalledRecordedAndEnds() {
+        var progress = progress()
+        #expect(progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0)) == .call(timeout: .seconds(10)))
+        let step = progress.called(answer(202, accepted), now: at(1), using: &random)
+        guard case .record(let held, let result) = step else { Issue.record("not recorded: \(step)"); return }
+        #expect(held == claim() && result.outcome == .succeeded && result.attempts == 1 && result.httpStatus == 202)
+        #expect(
+            progress.recorded(.held, result) == .end(Ending(result: result, duplicate: false, replay: 0)))
+    }
+
+    @Test mutating func aCompletedCommandIsRepeatedWithoutACall() {
+        var progress = progress(deadline: at(-10).wall)
+        let result = CommandResult(
+            outcome: .succeeded, receivedAt: at(0).wall, completedAt: at(0).wall, worker: "other")
+        // Its deadline passed long ago: a command that succeeded stays succeeded.
+        #expect(
+            progress.claimed(.completed(result, replay: 2), askedAt: at(0), now: at(0))
+                == .end(Ending(result: result, duplicate: true, replay: 2)))
+    }
+
+    @Test mutating func aTransientAnswerReleasesTheClaimAndClaimsAgain() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let step = progress.called(answer(503, #"{"code":10056,"message":"aborted"}"#), now: at(1), using: &random)
+        #expect(isWaitAfterRelease(step, attempts: 1, mayHaveTakenEffect: false))
+        #expect(
+            progress.claimed(.acquired(claim(2, attempts: 1)), askedAt: at(2), now: at(2))
+                == .call(timeout: .seconds(10)))
+        #expect(outcome(progress.called(answer(202, accepted), now: at(3), using: &random)) == .succeeded)
+        #expect(progress.attempts == 2)
+    }
+
+    @Test mutating func retryAfterIsTheLeastThatIsWaited() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let busy = CallResult.answered(CallAnswer(status: 429, body: [], retryAfter: "30"))
+        guard case .release(_, _, .wait(let delay)) = progress.called(busy, now: at(1), using: &random) else {
+            Issue.record("429 was not retried")
+            return
+        }
+        #expect(delay == .seconds(30))
+    }
+
+    @Test mutating func transientFailuresOutlastTheBudget() {
+        var progress = progress(policy: OrgPolicy(retry: RetryPolicy(attempts: 2)))
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        _ = progress.called(refused, now: at(1), using: &random)
+        _ = progress.claimed(.acquired(claim(2, attempts: 1)), askedAt: at(2), now: at(2))
+        #expect(outcome(progress.called(refused, now: at(3), using: &random)) == .exhausted)
+    }
+
+    @Test mutating func theBudgetCountsElapsedTime() {
+        var progress = progress(policy: OrgPolicy(retry: RetryPolicy(budget: .seconds(5))))
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(outcome(progress.called(refused, now: at(6), using: &random)) == .exhausted)
+    }
+
+    @Test mutating func aRouteOfUnknownEffectIsReportedAndNotCalledAgain() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(outcome(progress.called(lost, now: at(10), using: &random)) == .unknown)
+    }
+
+    @Test mutating func anInterruptedRouteIsReportedWithoutACall() {
+        var progress = progress()
+        #expect(outcome(progress.claimed(.interrupted(claim(2)), askedAt: at(0), now: at(0))) == .unknown)
+        #expect(progress.attempts == 1)
+    }
+
+    @Test mutating func anInterruptedDeleteIsCalledAgain() {
+        var progress = progress(.delete)
+        #expect(
+            progress.claimed(.interrupted(claim(2)), askedAt: at(0), now: at(0)) == .call(timeout: .seconds(10)))
+        // Nothing there to clear any more is what the interrupted one was for.
+        #expect(outcome(progress.called(answer(202, #"{"success":false}"#), now: at(1), using: &random)) == .succeeded)
+    }
+
+    @Test mutating func aDeleteThatFindsNothingIsAnsweredWithoutADeadLetter() {
+        var progress = progress(.delete)
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        guard case .record(_, let result) = progress.called(answer(202, #"{"success":false}"#), now: at(1), using: &random)
+        else { Issue.record("not recorded"); return }
+        #expect(result.outcome == .rejected && result.error?.reason == CommandResult.nothingCleared)
+        #expect(!result.needsDeadLetter)
+    }
+
+    @Test(arguments: [#"{"code":10018,"message":"bad"}"#, #"{"code":10024,"message":"bad"}"#])
+    func afterAnUnknownAttemptARefusalIsStillUnknown(body: String) {
+        var random = SplitMix64(seed: 2)
+        var progress = progress(policy: OrgPolicy(unknownEffect: .retry))
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true))
+        _ = progress.claimed(
+            .acquired(claim(2, attempts: 1, mayHaveTakenEffect: true)), askedAt: at(2), now: at(2))
+        #expect(outcome(progress.called(answer(400, body), now: at(3), using: &random)) == .unknown)
+    }
+
+    @Test mutating func clearThenRouteClearsBeforeTheSecondCall() {
+        var progress = progress(policy: OrgPolicy(unknownEffect: .clearThenRoute))
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true))
+        let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
+        #expect(progress.claimed(.acquired(again), askedAt: at(2), now: at(2)) == .clear(timeout: .seconds(10)))
+        #expect(
+            progress.cleared(answer(202, #"{"success":true}"#), now: at(3), using: &random)
+                == .call(timeout: .seconds(10)))
+        #expect(outcome(progress.called(answer(202, accepted), now: at(4), using: &random)) == .succeeded)
+    }
+
+    @Test mutating func clearThenRouteReportsTransfers() {
+        var progress = progress(policy: OrgPolicy(unknownEffect: .clearThenRoute), routingType: "Transfer")
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(outcome(progress.called(lost, now: at(1), using: &random)) == .unknown)
+    }
+
+    @Test mutating func aLateCommandExpiresAndLeavesItsRequestIdFree() {
+        var progress = progress(deadline: at(5).wall)
+        let step = progress.claimed(.acquired(claim()), askedAt: at(7), now: at(7))
+        guard case .release(claim(), .unbound, then: .end(let ending)) = step else {
+            Issue.record("not released: \(step)")
+            return
+        }
+        #expect(ending.result.outcome == .expired)
+        #expect(ending.result.error?.message.contains("2000 ms ago") == true)
+    }
+
+    @Test mutating func aCallEndsBeforeTheDeadline() {
+        var progress = progress(deadline: at(5).wall)
+        #expect(progress.claimed(.acquired(claim()), askedAt: at(2), now: at(2)) == .call(timeout: .seconds(3)))
+    }
+
+    @Test mutating func noCallIsStartedThatCouldNotFinish() {
+        var progress = progress(deadline: at(5).wall)
+        #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(4.5), now: at(4.5))) == .expired)
+    }
+
+    @Test mutating func aDeadlineThatPassesBetweenAttemptsIsExhausted() {
+        var progress = progress(deadline: at(5).wall)
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        _ = progress.called(refused, now: at(1), using: &random)
+        #expect(outcome(progress.claimed(.acquired(claim(2, attempts: 1)), askedAt: at(6), now: at(6))) == .exhausted)
+    }
+
+    @Test mutating func acommandOlderThanTheRetentionExpires() {
+        var progress = progress(issuedAt: at(0).wall)
+        #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))) == .expired)
+    }
+
+    @Test mutating func aCallNeverOutlastsItsLease() {
+        var progress = progress(policy: OrgPolicy(callTimeout: .seconds(30)))
+        // The claim took 50 of its 60 seconds to arrive; two are kept for recording.
+        #expect(progress.claimed(.acquired(claim()), askedAt: at(0), now: at(50)) == .call(timeout: .seconds(8)))
+    }
+
+    @Test mutating func aLeaseThatIsAllButOverIsGivenBack() {
+        var progress = progress()
+        let step = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(58))
+        #expect(step == .release(claim(), .forRetry(attempts: 0, mayHaveTakenEffect: false), then: .claim))
+    }
+
+    @Test mutating func whoeverLostTheClaimAsksAgain() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        guard case .record(_, let result) = progress.called(answer(202, accepted), now: at(1), using: &random) else {
+            Issue.record("not recorded")
+            return
+        }
+        #expect(progress.recorded(.lost, result) == .claim)
+    }
+
+    @Test mutating func whileSomebodyElseCallsTheLaneLooksAgain() {
+        var progress = progress()
+        var last = Duration.zero
+        for _ in 0..<20 {
+            guard case .wait(let delay) = progress.claimed(.inProgress(.seconds(30)), askedAt: at(0), now: at(0)) else {
+                Issue.record("did not wait")
+                return
+            }
+            #expect(delay >= last && delay <= .seconds(2))
+            last = delay
+        }
+    }
+
+    @Test mutating func aClaimAskedForAgainAfterAStoreErrorKeepsItsNonce() {
+        var progress = progress()
+        let first = progress.claimRequest(at(0))
+        _ = progress.storeBackoff(using: &random)
+        #expect(progress.claimRequest(at(1)) == first)
+        _ = progress.claimed(.inProgress(.seconds(1)), askedAt: at(1), now: at(1))
+        #expect(progress.claimRequest(at(2)).nonce != first.nonce)
+    }
+
+    @Test mutating func anExpiredDeleteLeavesNoMark() {
+        let progress = progress(.delete, deadline: at(5).wall, issuedAt: at(0).wall)
+        #expect(progress.claimRequest(at(1)).issuedAt == at(0).wall)
+        #expect(progress.claimRequest(at(6)).issuedAt == nil)
+    }
+
+    @Test mutating func aConflictIsAnsweredAtOnce() {
+        var progress = progress()
+        #expect(outcome(progress.claimed(.conflict, askedAt: at(0), now: at(0))) == .conflict)
+    }
+
+    @Test mutating func aSupersededRouteIsRecordedWithoutACall() {
+        var progress = progress()
+        let step = progress.claimed(.superseded(claim()), askedAt: at(0), now: at(0))
+        guard case .record(_, let result) = step else { Issue.record("not recorded"); return }
+        #expect(result.outcome == .superseded && result.attempts == 0 && !result.needsDeadLetter)
+    }
+
+    @Test mutating func aCommandDeliveredTooOftenIsEndedByTheWorker() {
+        var progress = progress(earlierDeliveries: 100)
+        #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))) == .exhausted)
+    }
+}

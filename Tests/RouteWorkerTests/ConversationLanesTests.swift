@@ -1,0 +1,204 @@
+// Transcripts of the lanes: what is delivered, what may start.
+
+import Testing
+
+@testable import RouteWorker
+
+@Suite struct ConversationLanesTests {
+    typealias Lanes = ConversationLanes<String, String>
+
+    /// Starts everything that may start; returns what started (items, and `^item` for a resumed one).
+    private func startAll(_ lanes: inout Lanes, _ tickets: inout [String: Lanes.Ticket]) -> [String] {
+        var log: [String] = []
+        while let start = lanes.next() {
+            switch start {
+            case .start(let ticket, let item):
+                tickets[item] = ticket
+                log.append(item)
+            case .resume(let ticket):
+                log.append("^" + tickets.first { $0.value == ticket }!.key)
+            }
+        }
+        return log
+    }
+
+    @Test func commandsOfOneConversationRunOneAfterAnotherInOrder() {
+        var lanes = Lanes(slots: 4, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a1", "a2", "b1", "a3"] { lanes.deliver(item, key: String(item.prefix(1)), source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a1", "b1"])
+        lanes.finish(tickets["b1"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["a2"])
+        lanes.finish(tickets["a2"]!)
+        #expect(startAll(&lanes, &tickets) == ["a3"])
+        lanes.finish(tickets["a3"]!)
+        #expect(lanes.isIdle && lanes.waiting == 0)
+    }
+
+    @Test func noMoreRunThanThereAreSlots() {
+        var lanes = Lanes(slots: 2, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a", "b", "c"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a", "b"])
+        lanes.finish(tickets["a"]!)
+        #expect(startAll(&lanes, &tickets) == ["c"])
+    }
+
+    @Test func reservedSlotsStayFreeForTheirSource() {
+        var lanes = Lanes(slots: 3, reserved: [0, 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a", "b", "c"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a", "b"])
+        lanes.deliver("transfer", key: "t", source: 1)
+        #expect(startAll(&lanes, &tickets) == ["transfer"])
+        lanes.deliver("transfer2", key: "u", source: 1)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.finish(tickets["a"]!)
+        // The slot given back is unreserved: sources take turns, and source 0 has waited as long.
+        #expect(startAll(&lanes, &tickets).count == 1)
+    }
+
+    @Test func aPausedCommandFreesItsSlotAndKeepsItsLaneClosed() {
+        var lanes = Lanes(slots: 1, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a1", "a2", "b1"] { lanes.deliver(item, key: String(item.prefix(1)), source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        lanes.pause(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["b1"])
+        lanes.deliver("c1", key: "c", source: 0)
+        lanes.wake(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.finish(tickets["b1"]!)
+        // The woken one stands ahead of new starts.
+        #expect(startAll(&lanes, &tickets) == ["^a1"])
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["c1"])
+        lanes.finish(tickets["c1"]!)
+        #expect(startAll(&lanes, &tickets) == ["a2"])
+    }
+
+    @Test func closedLanesStartNothingNewButResume() {
+        var lanes = Lanes(slots: 2, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a", "b"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a", "b"])
+        lanes.pause(tickets["a"]!)
+        lanes.deliver("c", key: "c", source: 0)
+        lanes.close()
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.wake(tickets["a"]!)
+        #expect(startAll(&lanes, &tickets) == ["^a"])
+        lanes.finish(tickets["a"]!)
+        lanes.finish(tickets["b"]!)
+        #expect(lanes.isIdle)
+    }
+
+    @Test func waitingDeliveriesOfALostChannelLeave() {
+        var lanes = Lanes(slots: 1, reserved: [0, 0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.deliver("a1", key: "a", source: 0)
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        lanes.deliver("a2-lost", key: "a", source: 0)
+        lanes.deliver("a3", key: "a", source: 1)
+        lanes.deliver("b1-lost", key: "b", source: 0)
+        lanes.deliver("c1-lost", key: "c", source: 0)
+        lanes.deliver("c2", key: "c", source: 1)
+        lanes.deliver("free-lost", key: nil, source: 0)
+        lanes.removeWaiting { $0.hasSuffix("lost") }
+        #expect(lanes.waiting == 2)
+        lanes.deliver("b2", key: "b", source: 0)
+        var order: [String] = []
+        var last = "a1"
+        while true {
+            lanes.finish(tickets[last]!)
+            guard let item = startAll(&lanes, &tickets).first else { break }
+            order.append(item)
+            last = item
+        }
+        #expect(Set(order) == ["a3", "b2", "c2"] && order.count == 3)
+        #expect(lanes.isIdle && lanes.waiting == 0)
+    }
+
+    @Test func whatStandsInNoLaneRunsBesideEverything() {
+        var lanes = Lanes(slots: 3, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.deliver("x", key: nil, source: 0)
+        lanes.deliver("y", key: nil, source: 0)
+        #expect(startAll(&lanes, &tickets) == ["x", "y"])
+    }
+
+    /// Random histories: order within a lane, slots, and nothing lost or started twice.
+    @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64]) func randomHistoriesKeepTheRules(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        let slots = Int.random(in: 1...6, using: &random)
+        var lanes = ConversationLanes<Int, Int>(slots: slots, reserved: [Int.random(in: 0...slots, using: &random), 0])
+        var delivered: [Int: [Int]] = [:]
+        var startedInLane: [Int: [Int]] = [:]
+        var running: [ConversationLanes<Int, Int>.Ticket] = []
+        var sleeping: [ConversationLanes<Int, Int>.Ticket] = []
+        var woken = 0
+        var next = 0
+        for step in 0..<4000 {
+            let isEnding = step > 3000
+            switch Int.random(in: 0..<10, using: &random) {
+            case 0..<4 where !isEnding:
+                let key = Int.random(in: 0..<5, using: &random)
+                delivered[key, default: []].append(next)
+                lanes.deliver(next, key: key, source: Int.random(in: 0...1, using: &random))
+                next += 1
+            case 4..<7 where !running.isEmpty:
+                lanes.finish(running.remove(at: Int.random(in: 0..<running.count, using: &random)))
+            case 7 where !running.isEmpty && !isEnding:
+                let ticket = running.remove(at: Int.random(in: 0..<running.count, using: &random))
+                lanes.pause(ticket)
+                sleeping.append(ticket)
+            case 8 where !sleeping.isEmpty:
+                lanes.wake(sleeping.remove(at: Int.random(in: 0..<sleeping.count, using: &random)))
+                woken += 1
+            default: break
+            }
+            while let start = lanes.next() {
+                switch start {
+                case .start(let ticket, let item):
+                    #expect(!running.contains { $0.key == ticket.key } && !sleeping.contains { $0.key == ticket.key })
+                    startedInLane[ticket.key!, default: []].append(item)
+                    running.append(ticket)
+                case .resume(let ticket):
+                    woken -= 1
+                    running.append(ticket)
+                }
+            }
+            #expect(running.count == lanes.running && running.count <= slots, "seed \(seed)")
+        }
+        for ticket in sleeping { lanes.wake(ticket) }
+        while !running.isEmpty || !lanes.isIdle || lanes.waiting > 0 {
+            if let ticket = running.popLast() { lanes.finish(ticket) }
+            while let start = lanes.next() {
+                switch start {
+                case .start(let ticket, let item):
+                    startedInLane[ticket.key!, default: []].append(item)
+                    running.append(ticket)
+                case .resume(let ticket): running.append(ticket)
+                }
+            }
+        }
+        #expect(startedInLane == delivered, "seed \(seed)")
+    }
+}
+
+/// A small generator that can be seeded (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
