@@ -105,7 +105,8 @@ enum SQLiteOpening {
 
     // MARK: The database
 
-    private static func openDatabase(_ path: String, busyTimeout: Duration) throws(StoreError) -> DatabaseQueue {
+    /// Whoever calls this from several threads for one new file races as several processes do.
+    static func openDatabase(_ path: String, busyTimeout: Duration) throws(StoreError) -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "idempotency-store"
         configuration.foreignKeysEnabled = false

@@ -15,7 +15,7 @@ final class SQLiteStatements {
         var keepUntil: Timestamp
     }
 
-    private enum SQL: Int, CaseIterable {
+    enum SQL: Int, CaseIterable {
         case begin, commit, rollback
         case findCommand, insertCommand, updateCommand, removeCommand
         case findMark, leaveMark

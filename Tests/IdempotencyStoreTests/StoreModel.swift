@@ -1,0 +1,146 @@
+// A second, plainer telling of the store's promises, to check random histories against.
+
+import IdempotencyStore
+import RoutingContract
+
+/// Keeps what it must know of each command as loose facts, and answers one operation after another from them.
+struct StoreModel {
+    private struct Facts {
+        var meaning: Fingerprint
+        var token: Int64 = 0
+        var leaseEnd: Int64?
+        var nonce: UInt64?
+        var calls = 0
+        var isDoubtful = false
+        var highestReplay = 0
+        var isOver = false
+        var ended: (result: CommandResult, replay: Int)?
+        var keepUntil: Int64 = 0
+        var nextLook: Int64 = 0
+    }
+
+    let shortKeep: Int64
+    let longKeep: Int64
+    private var commands: [CommandKey: Facts] = [:]
+    private var marks: [String: (issued: Int64, keepUntil: Int64)] = [:]
+    private var tokens: Int64 = 0
+
+    init(retention: Retention) {
+        shortKeep = retention.succeeded.wholeMilliseconds
+        longKeep = retention.failed.wholeMilliseconds
+    }
+
+    mutating func claim(_ wish: ClaimRequest, at now: Int64) -> ClaimResult {
+        let isNew = commands[wish.key] == nil
+        var facts = commands[wish.key] ?? Facts(meaning: wish.fingerprint)
+        if facts.meaning != wish.fingerprint { return .conflict }
+        if facts.isOver, let ended = facts.ended {
+            let mayReopen =
+                switch ended.result.outcome {
+                case .succeeded, .superseded: false
+                case .unknown: wish.acceptsSecondEffect
+                default: ended.result.error?.reason != "nothing-cleared"
+                }
+            if wish.replay <= ended.replay || !mayReopen { return .completed(ended.result, replay: ended.replay) }
+            facts.isOver = false
+            facts.calls = 0
+        }
+        var ranOut = false
+        if let leaseEnd = facts.leaseEnd, wish.nonce == nil || wish.nonce != facts.nonce {
+            if leaseEnd > now { return .inProgress(.milliseconds(leaseEnd - now)) }
+            ranOut = true
+            facts.isDoubtful = true
+        }
+        tokens += 1
+        facts.token = tokens
+        facts.leaseEnd = now + wish.lease.wholeMilliseconds
+        facts.nonce = wish.nonce
+        facts.highestReplay = max(facts.highestReplay, wish.replay)
+        facts.keepUntil = now + wish.lease.wholeMilliseconds + longKeep
+        if isNew {
+            facts.nextLook = now + wish.lease.wholeMilliseconds + min(shortKeep, longKeep)
+            if wish.key.kind == .delete, let issued = wish.issuedAt?.milliseconds {
+                leaveMark(wish.conversation, issued, now)
+            }
+        }
+        commands[wish.key] = facts
+        let claim = Claim(
+            key: wish.key, token: tokens, attempts: facts.calls, mayHaveTakenEffect: facts.isDoubtful)
+        if ranOut { return .interrupted(claim) }
+        if wish.key.kind == .route, !facts.isDoubtful, let issued = wish.issuedAt?.milliseconds,
+            let mark = marks[wish.conversation], mark.issued > issued
+        {
+            return .superseded(claim)
+        }
+        return .acquired(claim)
+    }
+
+    mutating func record(_ result: CommandResult, _ claim: Claim, at now: Int64) -> Fencing {
+        guard var facts = commands[claim.key], facts.token == claim.token else { return .lost }
+        if facts.isOver { return .held }
+        if facts.leaseEnd == nil { return .lost }
+        facts.leaseEnd = nil
+        facts.isOver = true
+        facts.ended = (result, facts.highestReplay)
+        facts.calls = max(facts.calls, result.attempts)
+        if result.outcome == .unknown { facts.isDoubtful = true }
+        facts.keepUntil = now + (result.needsDeadLetter ? longKeep : shortKeep)
+        commands[claim.key] = facts
+        return .held
+    }
+
+    mutating func release(_ claim: Claim, _ release: Release, at now: Int64) -> Fencing {
+        guard var facts = commands[claim.key], facts.token == claim.token, !facts.isOver else { return .lost }
+        if facts.leaseEnd == nil { return .held }
+        facts.leaseEnd = nil
+        switch release {
+        case .forRetry(let attempts, let mayHaveTakenEffect):
+            facts.calls = max(facts.calls, attempts)
+            facts.isDoubtful = facts.isDoubtful || mayHaveTakenEffect
+        case .unbound where facts.calls > 0:
+            break
+        case .unbound:
+            if let ended = facts.ended, !facts.isDoubtful || ended.result.outcome == .unknown {
+                facts.isOver = true
+                facts.highestReplay = ended.replay
+                facts.calls = ended.result.attempts
+            } else if !facts.isDoubtful {
+                commands[claim.key] = nil
+                return .held
+            }
+        }
+        let hasFailed = facts.isDoubtful || facts.ended?.result.needsDeadLetter == true
+        facts.keepUntil = now + (hasFailed ? longKeep : shortKeep)
+        commands[claim.key] = facts
+        return .held
+    }
+
+    mutating func mark(_ wish: ClaimRequest, at now: Int64) {
+        guard wish.key.kind == .delete, commands[wish.key] == nil, let issued = wish.issuedAt else { return }
+        leaveMark(wish.conversation, issued.milliseconds, now)
+    }
+
+    private mutating func leaveMark(_ conversation: String, _ issued: Int64, _ now: Int64) {
+        let keepUntil = max(now, issued) + shortKeep
+        let known = marks[conversation] ?? (issued, keepUntil)
+        marks[conversation] = (max(known.issued, issued), max(known.keepUntil, keepUntil))
+    }
+
+    /// Without a limit.
+    mutating func purge(at now: Int64) -> Int {
+        var removed = 0
+        for (key, facts) in commands where facts.nextLook <= now {
+            if facts.keepUntil > now {
+                commands[key]?.nextLook = facts.keepUntil
+            } else {
+                commands[key] = nil
+                removed += 1
+            }
+        }
+        for (conversation, mark) in marks where mark.keepUntil <= now {
+            marks[conversation] = nil
+            removed += 1
+        }
+        return removed
+    }
+}
