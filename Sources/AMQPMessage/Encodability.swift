@@ -51,7 +51,7 @@ extension FieldTable {
         for field in fields {
             let bytes = field.key.utf8.count
             guard bytes <= 255 else {
-                throw .shortStringTooLong(name: "header key \(field.key.prefix(32))…", bytes: bytes)
+                throw .shortStringTooLong(name: "a header key", bytes: bytes)
             }
             size += try 1 + bytes + field.value.encodedSize(nesting: nesting)
         }
