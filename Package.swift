@@ -73,7 +73,8 @@ let package = Package(
             swiftSettings: settings),
 
         // What a platform needs: commands to send, answers to read; made-up commands for trials and tests.
-        .target(name: "CommandClient", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
+        .target(
+            name: "CommandClient", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
 
         // Pipeline, policies, service.
         .target(

@@ -85,7 +85,8 @@ public struct CommandGenerator: Sendable {
     }
 
     private mutating func delete(_ org: String, _ conversation: String) -> CommandSpec {
-        let reason = ["", #","cancelReason":"Decline""#, #","cancelReason":"Unavailable""#].randomElement(using: &random)!
+        let reason = ["", #","cancelReason":"Decline""#, #","cancelReason":"Unavailable""#].randomElement(
+            using: &random)!
         return spec("delete", org, #"{"conversationIdentifier":"\#(conversation)"\#(reason)}"#)
     }
 

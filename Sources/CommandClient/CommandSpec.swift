@@ -31,7 +31,8 @@ public struct CommandSpec: Sendable, Hashable {
         if let issuedAt { headers["IssuedAt"] = issuedAt }
         if let deadline { headers["Deadline"] = deadline }
         message = Message(
-            properties: MessageProperties(contentType: "application/json", headers: headers, deliveryMode: 2, type: kind),
+            properties: MessageProperties(
+                contentType: "application/json", headers: headers, deliveryMode: 2, type: kind),
             body: payload)
         self.requestID = requestID
     }

@@ -11,7 +11,8 @@ extension RouteCommand {
         var writer = JSONWriter(capacity: 96)
         writer.object { $0.field("conversationIdentifier", conversation) }
         var clearing = self
-        clearing.key = CommandKey(org: key.org, kind: .delete, request: RequestID(bytes: UUIDv5.bytes(name: name.bytes)))
+        clearing.key = CommandKey(
+            org: key.org, kind: .delete, request: RequestID(bytes: UUIDv5.bytes(name: name.bytes)))
         clearing.contextType = nil
         clearing.routingType = nil
         clearing.payload = writer.bytes

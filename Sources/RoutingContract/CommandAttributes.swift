@@ -18,6 +18,7 @@ struct CommandAttributes {
     var deadline: FieldValue?
     var traceparent: FieldValue?
     var tracestate: FieldValue?
+    /// Plain headers only, as the next: they belong to a replay, not to the command.
     var replay: FieldValue?
     var acceptDuplicate: FieldValue?
 
@@ -52,8 +53,6 @@ struct CommandAttributes {
         deadline = deadline ?? event.deadline
         traceparent = traceparent ?? event.traceparent
         tracestate = tracestate ?? event.tracestate
-        replay = replay ?? event.replay
-        acceptDuplicate = acceptDuplicate ?? event.acceptDuplicate
     }
 
     /// Takes the value of a CloudEvents attribute or extension; names are lower case (CloudEvents 1.0, §3.1).
@@ -70,8 +69,6 @@ struct CommandAttributes {
         case "deadline": deadline = deadline ?? value
         case "traceparent": traceparent = traceparent ?? value
         case "tracestate": tracestate = tracestate ?? value
-        case "replay": replay = replay ?? value
-        case "acceptduplicate": acceptDuplicate = acceptDuplicate ?? value
         default: break
         }
     }
@@ -101,7 +98,10 @@ struct CommandHeaders {
 extension String {
     /// Equal but for the letter case of ASCII.
     func isSame(as other: String) -> Bool {
-        utf8.count == other.utf8.count && zip(utf8, other.utf8).allSatisfy { $0.lowercasedASCII == $1.lowercasedASCII }
+        // Most come spelled as they are documented.
+        if self == other { return true }
+        return utf8.count == other.utf8.count
+            && zip(utf8, other.utf8).allSatisfy { $0.lowercasedASCII == $1.lowercasedASCII }
     }
 
     /// Whether it starts with `cloudEvents_` or `cloudEvents:`: twelve ASCII characters either way.

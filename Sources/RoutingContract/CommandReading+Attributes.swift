@@ -5,11 +5,15 @@ import AMQPMessage
 extension CommandReading {
     mutating func readKind() {
         if let value = attributes.command {
-            guard let name = text(of: value, named: HeaderName.command, otherwise: .commandUnknown) else { return }
+            guard let name = text(of: value, named: HeaderName.command, otherwise: .commandUnknown, code: nil) else {
+                return
+            }
             kind = CommandKind(rawValue: name)
             if kind == nil { refuseCommand("the header Command is \(name.quoted)") }
         } else if let value = attributes.eventType {
-            guard let name = text(of: value, named: "type of the event", otherwise: .commandUnknown) else { return }
+            guard let name = text(of: value, named: "type of the event", otherwise: .commandUnknown, code: nil) else {
+                return
+            }
             kind = CommandKind.allCases.first {
                 name.utf8.suffix($0.rawValue.utf8.count + 1).elementsEqual(".\($0.rawValue)".utf8)
             }

@@ -81,12 +81,13 @@ struct CommandReading {
 
     /// Its text; refuses what is none.
     mutating func text(
-        of value: FieldValue, named name: String, otherwise reason: InvalidReason
+        of value: FieldValue, named name: String, otherwise reason: InvalidReason,
+        code: Int? = SalesforceCode.header
     ) -> String? {
         if let text = value.text { return text }
         refuse(
             CommandError(
-                reason, code: SalesforceCode.header, "\(name) is a \(value.typeName); send it as a string in UTF-8"))
+                reason, code: code, "\(name) is a \(value.typeName); send it as a string in UTF-8"))
         return nil
     }
 

@@ -19,7 +19,7 @@ public struct DeliveryOrigin: Sendable, Hashable {
 ///
 /// A dead letter is its original message: body untouched, properties kept. It can be published to its origin queue again
 /// and decodes to the same command, since what came from properties or defaults is also put into headers. What would act
-/// again when republished (`user_id`, `expiration`, `CC`, `BCC`, headers starting with `x-`) moves into one table,
+/// again when republished (`user_id`, `expiration`, `CC`, `BCC`, `Accept-Duplicate`, headers starting with `x-`) moves into one table,
 /// the header `Original`; so does the `message_id`, which a dead letter has of its own: a UUIDv5 of what an answer's
 /// follows from, and the reason. A dead letter that fails again after a replay keeps the entries of its first `Original`.
 public struct DeadLetterEncoder: Sendable {
@@ -53,6 +53,11 @@ public struct DeadLetterEncoder: Sendable {
         kept.userID = nil
         moved.add("expiration", kept.expiration.map { .string($0) })
         kept.expiration = nil
+        // The broker closes the channel (406) of whoever publishes this and does not consume from it.
+        if kept.replyTo == "amq.rabbitmq.reply-to" {
+            moved.add("reply_to", kept.replyTo.map { .string($0) })
+            kept.replyTo = nil
+        }
         let messageID = subject.messageID(
             purpose: "dead-letter", outcome: result.outcome, reason: result.error?.reason)
         if kept.messageID != messageID { moved.add("message_id", kept.messageID.map { .string($0) }) }
@@ -117,6 +122,7 @@ public struct DeadLetterEncoder: Sendable {
                 // Many a client built on librabbitmq never gets past a message with an empty key.
                 moved.add("(empty key)", field.value)
             } else if field.key.isSame(as: "CC") || field.key.isSame(as: "BCC")
+                || field.key.isSame(as: HeaderName.acceptDuplicate)
                 || field.key.utf8.prefix(2).elementsEqual("x-".utf8)
                 || field.key.utf8.prefix(2).elementsEqual("X-".utf8)
                 || own.contains(where: { $0.key.isSame(as: field.key) })

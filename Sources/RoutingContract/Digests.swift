@@ -7,6 +7,8 @@ import Crypto
 struct FramedFields {
     private(set) var bytes: [UInt8] = []
 
+    mutating func reserve(_ count: Int) { bytes.reserveCapacity(count) }
+
     mutating func append(_ field: (some Collection<UInt8>)?) {
         guard let field else {
             bytes.append(contentsOf: repeatElement(0xFF, count: 8))
@@ -35,6 +37,7 @@ extension Fingerprint {
     ///   - contextType: its type, if it names one.
     init(payload: [UInt8], context: String, contextType: String?) {
         var fields = FramedFields()
+        fields.reserve(payload.count + context.utf8.count + 64)
         fields.append(payload)
         fields.append(context)
         fields.append(contextType)

@@ -47,20 +47,21 @@ public struct RequestID: Sendable, Hashable, CustomStringConvertible {
 /// The text form of a UUID, read and written without Foundation: this runs for every command.
 enum UUIDText {
     static func parse(_ text: some Sequence<UInt8>) -> SIMD16<UInt8>? {
-        var bytes = SIMD16<UInt8>()
-        var nibbles = 0
+        // Two machine words take the digits faster than bytes one by one.
+        var words: (UInt64, UInt64) = (0, 0)
         var position = 0
         for character in text {
             if position == 8 || position == 13 || position == 18 || position == 23 {
                 guard character == UInt8(ascii: "-") else { return nil }
             } else {
                 guard position < 36, let value = character.hexadecimalValue else { return nil }
-                bytes[nibbles >> 1] = bytes[nibbles >> 1] << 4 | value
-                nibbles += 1
+                words.0 = words.0 << 4 | words.1 >> 60
+                words.1 = words.1 << 4 | UInt64(value)
             }
             position += 1
         }
-        return position == 36 ? bytes : nil
+        guard position == 36 else { return nil }
+        return unsafeBitCast(SIMD2(words.0.bigEndian, words.1.bigEndian), to: SIMD16<UInt8>.self)
     }
 
     static func format(_ bytes: SIMD16<UInt8>) -> String {

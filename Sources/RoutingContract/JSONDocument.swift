@@ -1,7 +1,7 @@
 // A JSON document that was scanned: its canonical form, and its outer members to be looked up.
 
-/// A valid JSON document.
-public struct JSONDocument: Sendable {
+/// A valid JSON document. A class, so that the values looked up in it share it at the cost of one reference.
+public final class JSONDocument: Sendable {
     /// Members of objects are noted down to this depth; those further inside are validated, but not to be looked up.
     public static let notedDepth = 3
 

@@ -59,7 +59,14 @@ struct JSONWriter {
 
     private mutating func string(_ text: String) {
         bytes.append(UInt8(ascii: "\""))
-        for byte in text.utf8 { JSONString.appendCanonicalASCII(byte, to: &bytes) }
+        var text = text
+        text.withUTF8 { text in
+            if text.allSatisfy(JSONString.isPlain) {
+                bytes.append(contentsOf: text)
+            } else {
+                for byte in text { JSONString.appendCanonicalASCII(byte, to: &bytes) }
+            }
+        }
         bytes.append(UInt8(ascii: "\""))
     }
 }

@@ -48,23 +48,29 @@ extension TraceContext {
     /// W3C Trace Context, §3.2: `version-traceid-parentid-flags` in lower-case digits, ids not all zero; a version after
     /// 00 may add fields.
     static func isWellFormed(_ traceparent: String) -> Bool {
-        let bytes = Array(traceparent.utf8.prefix(257))
-        guard bytes.count >= 55, bytes.count <= 256 else { return false }
-        for (index, byte) in bytes.prefix(55).enumerated() {
+        var traceparent = traceparent
+        return traceparent.withUTF8(isWellFormed)
+    }
+
+    private static func isWellFormed(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard (55...256).contains(bytes.count) else { return false }
+        var (traceBits, parentBits): (UInt8, UInt8) = (0, 0)
+        for index in 0..<55 {
             if index == 2 || index == 35 || index == 52 {
-                guard byte == UInt8(ascii: "-") else { return false }
-            } else {
-                guard byte.hexadecimalValue != nil, byte.lowercasedASCII == byte else { return false }
+                guard bytes[index] == UInt8(ascii: "-") else { return false }
+                continue
             }
+            guard let digit = bytes[index].hexadecimalValue, bytes[index].lowercasedASCII == bytes[index] else {
+                return false
+            }
+            if index > 2, index < 35 { traceBits |= digit }
+            if index > 35, index < 52 { parentBits |= digit }
         }
-        let zero = UInt8(ascii: "0")
-        guard bytes[3..<35].contains(where: { $0 != zero }), bytes[36..<52].contains(where: { $0 != zero }) else {
-            return false
-        }
-        let version = bytes.prefix(2)
-        guard !version.elementsEqual("ff".utf8) else { return false }
-        if version.elementsEqual("00".utf8) { return bytes.count == 55 }
-        return bytes.count == 55
-            || bytes[55] == UInt8(ascii: "-") && bytes.allSatisfy { (0x21...0x7E).contains($0) }
+        guard traceBits != 0, parentBits != 0 else { return false }
+        let (f, zero) = (UInt8(ascii: "f"), UInt8(ascii: "0"))
+        if bytes[0] == f, bytes[1] == f { return false }
+        if bytes.count == 55 { return true }
+        return !(bytes[0] == zero && bytes[1] == zero) && bytes[55] == UInt8(ascii: "-")
+            && bytes.allSatisfy { (0x21...0x7E).contains($0) }
     }
 }

@@ -60,7 +60,7 @@ enum Keys {
     static let deadLetterQueue = SettingKey(
         "answers.deadLetterQueue", .queueName, fallback: "routing.dead-letters", "Where dead letters go.")
     static let allowReplyTo = SettingKey(
-        "answers.allowReplyTo", .replyPattern, fallback: "amq.rabbitmq.reply-to", shape: .list,
+        "answers.allowReplyTo", .replyPattern, fallback: "amq.rabbitmq.reply-to, routing.replies.*", shape: .list,
         "The addresses that a command's `reply_to` may name, beside `answers.queue`.")
     static let copyDirectReplies = SettingKey(
         "answers.copyDirectReplies", .boolean, fallback: "true",
@@ -113,8 +113,9 @@ enum Keys {
     static let maximumConnections = SettingKey(
         "http.maximumConnections", .wholeNumber(1...10_000), fallback: "64", "Connections to one origin at a time.")
     static let idleTimeout = SettingKey(
-        "http.idleTimeout", .duration(.seconds(1) ... .seconds(3600)), fallback: "30s",
-        "How long an idle connection is kept.")
+        "http.idleTimeout", .duration(.seconds(1) ... .seconds(3600)), fallback: "4s",
+        "How long an idle connection is kept; shorter than servers keep it, since a request that crosses with a close is of unknown effect."
+    )
     static let maximumAnswer = SettingKey(
         "http.maximumAnswer", .size(1 << 10...16 << 20), fallback: "256KiB", "Largest body of an answer.")
 
@@ -197,7 +198,7 @@ struct OrgKeys {
         transferDeadline = key(
             "transferDeadline", .transferDeadline, shown: "`commands.transferDeadline`",
             "Deadline after issue for `Transfer` and `Conference` that carry none.")
-        attempts = key("retry.attempts", .wholeNumber(1...100), fallback: "5", "Calls for one command.")
+        attempts = key("retry.attempts", .wholeNumber(1...100), fallback: "10", "Calls for one command.")
         budget = key(
             "retry.budget", .duration(.zero ... .seconds(3600)), fallback: "120s",
             "Time for all calls of one command.")

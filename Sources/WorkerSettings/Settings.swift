@@ -83,7 +83,7 @@ public struct Settings: Sendable, Hashable {
         public var queue: String
         /// Default `routing.dead-letters`.
         public var deadLetterQueue: String
-        /// The addresses that a command may name; default direct reply-to only. None matches a commands queue or the
+        /// The addresses that a command may name; default direct reply-to and `routing.replies.*`. None matches a commands queue or the
         /// dead-letter queue.
         public var allowReplyTo: [ReplyPattern]
         /// Whether an answer by direct reply-to is also sent to ``queue``; default true.
@@ -141,7 +141,8 @@ public struct Settings: Sendable, Hashable {
         public var proxy: SecretURL?
         /// Connections to one origin at a time; 1 to 10,000, default 64.
         public var maximumConnections: Int
-        /// How long an idle connection is kept; 1 s to 1 h, default 30 s.
+        /// How long an idle connection is kept; 1 s to 1 h, default 4 s: servers commonly close after 5, and a request that crosses
+        /// with such a close is of unknown effect.
         public var idleTimeout: Duration
         /// Bytes of an answer's body that are read; 1 KiB to 16 MiB, default 256 KiB.
         public var maximumAnswer: Int
@@ -191,7 +192,7 @@ public struct Settings: Sendable, Hashable {
 
     /// The budget of one command's calls.
     public struct Retry: Sendable, Hashable {
-        /// Calls, the first included; 1 to 100, default 5.
+        /// Calls, the first included; 1 to 100, default 10.
         public var attempts: Int
         /// From the first call to the last; 0 to 1 h, default 2 min.
         public var budget: Duration

@@ -60,7 +60,7 @@ extension Settings {
           # caFile: /etc/route-worker/salesforce-ca.pem
           # proxy: http://proxy.example.com:3128
           maximumConnections: 64
-          idleTimeout: 30s
+          idleTimeout: 4s
           maximumAnswer: 256KiB
 
         # For every org that does not say otherwise.
@@ -68,7 +68,7 @@ extension Settings {
           validation: lenient          # or strict
           callTimeout: 10s
           unknownEffect: report        # or retry, clear-then-route: both may give two effects
-          retry: {attempts: 5, budget: 120s, minimum: 200ms, maximum: 20s}
+          retry: {attempts: 10, budget: 120s, minimum: 200ms, maximum: 20s}
 
         orgs:
           acme:                        # the alias that commands may use as OrgId

@@ -62,7 +62,9 @@ struct CommandFailure: Error, CustomStringConvertible {
     let description: String
     let exitCode: Int32
 
-    static func failed(_ text: String) -> CommandFailure { CommandFailure(description: text, exitCode: ExitStatus.failed) }
+    static func failed(_ text: String) -> CommandFailure {
+        CommandFailure(description: text, exitCode: ExitStatus.failed)
+    }
 
     static func configuration(_ text: String) -> CommandFailure {
         CommandFailure(description: text, exitCode: ExitStatus.configuration)

@@ -30,7 +30,8 @@ import Testing
     }
 
     private func at(_ seconds: Double) -> Moment {
-        Moment(wall: Timestamp(milliseconds: 1000 + Int64(seconds * 1000)), uptime: .milliseconds(Int64(seconds * 1000)))
+        Moment(
+            wall: Timestamp(milliseconds: 1000 + Int64(seconds * 1000)), uptime: .milliseconds(Int64(seconds * 1000)))
     }
 
     private func claim(_ token: Int64 = 1, attempts: Int = 0, mayHaveTakenEffect: Bool = false) -> Claim {
@@ -140,7 +141,9 @@ import Testing
     @Test mutating func aDeleteThatFindsNothingIsAnsweredWithoutADeadLetter() {
         var progress = progress(.delete)
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
-        guard case .record(_, let result) = progress.called(answer(202, #"{"success":false}"#), now: at(1), using: &random)
+        guard
+            case .record(_, let result) = progress.called(
+                answer(202, #"{"success":false}"#), now: at(1), using: &random)
         else { Issue.record("not recorded"); return }
         #expect(result.outcome == .rejected && result.error?.reason == CommandResult.nothingCleared)
         #expect(!result.needsDeadLetter)
@@ -151,7 +154,9 @@ import Testing
         var random = SplitMix64(seed: 2)
         var progress = progress(policy: OrgPolicy(unknownEffect: .retry))
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
-        #expect(isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true))
+        #expect(
+            isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true)
+        )
         _ = progress.claimed(
             .acquired(claim(2, attempts: 1, mayHaveTakenEffect: true)), askedAt: at(2), now: at(2))
         #expect(outcome(progress.called(answer(400, body), now: at(3), using: &random)) == .unknown)
@@ -160,7 +165,9 @@ import Testing
     @Test mutating func clearThenRouteClearsBeforeTheSecondCall() {
         var progress = progress(policy: OrgPolicy(unknownEffect: .clearThenRoute))
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
-        #expect(isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true))
+        #expect(
+            isWaitAfterRelease(progress.called(lost, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: true)
+        )
         let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
         #expect(progress.claimed(.acquired(again), askedAt: at(2), now: at(2)) == .clear(timeout: .seconds(10)))
         #expect(

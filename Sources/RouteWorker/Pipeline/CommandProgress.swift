@@ -235,7 +235,8 @@ struct CommandProgress {
                 let needed = policy.minimumCallTime.wholeMilliseconds
                 let error = CommandError(
                     message: late > 0
-                        ? "the deadline passed \(late) ms ago" : "the deadline is in \(-late) ms and a call needs \(needed) ms",
+                        ? "the deadline passed \(late) ms ago"
+                        : "the deadline is in \(-late) ms and a call needs \(needed) ms",
                     reason: "deadline-passed")
                 return expire(error, now)
             }

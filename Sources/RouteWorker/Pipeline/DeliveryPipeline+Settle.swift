@@ -20,7 +20,8 @@ extension DeliveryPipeline {
             guard let ending = await complete(command, work, ticket) else { return nil }
             announcement = Announcement(of: ending, for: command, work.delivery, settings)
         case .failure(let invalid):
-            announcement = Announcement(of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
+            announcement = Announcement(
+                of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
         }
         let settlement = await announce(announcement, work, ticket)
         if settlement != nil { log(announcement) }
@@ -169,7 +170,7 @@ extension DeliveryPipeline {
 
     private func log(_ announcement: Announcement) {
         logger.log(
-            level: announcement.result.outcome.isFailure ? .warning : .info, "\(announcement.result.outcome.rawValue)",
+            level: announcement.result.needsDeadLetter ? .warning : .info, "\(announcement.result.outcome.rawValue)",
             metadata: announcement.metadata)
     }
 }

@@ -142,9 +142,11 @@ public actor DeliveryPipeline {
             logger.info("consuming", metadata: [LogKey.queue: "\(queue)"])
         case .subscriptionLost(let queue, _, let error):
             guard let index = queueIndex[queue] else { return }
-            logger.warning(
-                "not consuming; will subscribe again",
-                metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
+            if error != .closed {
+                logger.warning(
+                    "not consuming; will subscribe again",
+                    metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
+            }
             lose(index)
         case .connectionLost(let error):
             logger.warning("lost the consuming connection", metadata: [LogKey.error: "\(error)"])

@@ -34,7 +34,8 @@ public struct Topology: Sendable, Hashable {
             case .different(let text):
                 "queue '\(queue)' was declared otherwise (\(text)); empty and delete it, then run "
                     + "`route-worker topology declare`"
-            case .notComparable: "queue '\(queue)' exists; this user may not configure it, so how it was made was not compared"
+            case .notComparable:
+                "queue '\(queue)' exists; this user may not configure it, so how it was made was not compared"
             }
         }
     }

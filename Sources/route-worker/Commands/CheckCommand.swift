@@ -58,7 +58,9 @@ struct CheckCommand: AsyncParsableCommand {
                     report.wrong("queues", "\(problem)")
                 }
             }
-            if problems.isEmpty { report.well("queues", "\(settings.topology.queues.count) are there as they should be") }
+            if problems.isEmpty {
+                report.well("queues", "\(settings.topology.queues.count) are there as they should be")
+            }
         } catch {
             report.wrong("broker", "\(error)")
         }

@@ -38,7 +38,9 @@ struct SandboxCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Requests a second and org before the rate limit answers.", valueName: "n"))
     var rateLimit: Int?
 
-    @Option(help: ArgumentHelp("The only bearer token that will do; may be repeated. Without it any will.", valueName: "token"))
+    @Option(
+        help: ArgumentHelp(
+            "The only bearer token that will do; may be repeated. Without it any will.", valueName: "token"))
     var token: [String] = []
 
     @Option(help: "Seed of everything drawn.")

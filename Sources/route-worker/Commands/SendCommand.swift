@@ -75,7 +75,8 @@ struct SendCommand: AsyncParsableCommand {
         let isWaiting = wait
         let sent = try await sender.send(commands, awaitingAnswers: wait ? .seconds(patience) : nil) { progress in
             bar.update(
-                isWaiting ? progress.answered : progress.confirmed, note: isWaiting ? "(\(progress.confirmed) sent)" : "")
+                isWaiting ? progress.answered : progress.confirmed,
+                note: isWaiting ? "(\(progress.confirmed) sent)" : "")
         }
         bar.finish(sent.count { isWaiting ? $0.answer != nil : $0.outcome == .confirmed })
         return sent
@@ -188,7 +189,9 @@ struct ManyCommandsOptions: ParsableArguments {
         var generator = SystemRandomNumberGenerator()
         var commands: [CommandSpec] = []
         for (index, line) in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
-            let isBlank = line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\r") || $0 == UInt8(ascii: "\t") }
+            let isBlank = line.allSatisfy {
+                $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\r") || $0 == UInt8(ascii: "\t")
+            }
             if isBlank { continue }
             do {
                 commands.append(try CommandSpec(line: Array(line), using: &generator))

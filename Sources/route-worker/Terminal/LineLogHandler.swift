@@ -68,7 +68,8 @@ extension String {
             case "\\": quoted += "\\\\"
             case "\n": quoted += "\\n"
             case let control where control.value < 0x20:
-                quoted += "\\u" + String(repeating: "0", count: control.value < 16 ? 3 : 2) + String(control.value, radix: 16)
+                quoted +=
+                    "\\u" + String(repeating: "0", count: control.value < 16 ? 3 : 2) + String(control.value, radix: 16)
             default: quoted.unicodeScalars.append(scalar)
             }
         }

@@ -21,7 +21,9 @@ struct SendReport {
     }
 
     private var unpublished: Int { sent.count { $0.outcome != .confirmed } }
-    private var unanswered: Int { sent.count { awaited && $0.isAwaited && $0.outcome == .confirmed && $0.answer == nil } }
+    private var unanswered: Int {
+        sent.count { awaited && $0.isAwaited && $0.outcome == .confirmed && $0.answer == nil }
+    }
 
     /// Commands that succeeded without an effect of theirs, or with more than one.
     private var doubtful: Int {
@@ -76,7 +78,9 @@ struct SendReport {
         var headings = ["outcome", "commands", "duplicates", "calls"]
         if effects != nil { headings.append("effects") }
         var table = Table(headings, rightAligned: [1, 2, 3, 4])
-        let byOutcome = Dictionary(grouping: sent) { $0.answer?.outcome.rawValue ?? ($0.isAwaited ? "no answer" : "answered elsewhere") }
+        let byOutcome = Dictionary(grouping: sent) {
+            $0.answer?.outcome.rawValue ?? ($0.isAwaited ? "no answer" : "answered elsewhere")
+        }
         for (outcome, commands) in byOutcome.sorted(by: { ($0.value.count, $1.key) > ($1.value.count, $0.key) }) {
             let first = commands.filter { $0.answer?.duplicate != true }
             var cells = [
