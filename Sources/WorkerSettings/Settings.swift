@@ -225,7 +225,7 @@ extension Settings {
         rules.futureTolerance = commands.futureTolerance
         rules.retention = store.retention
         rules.transferDeadline = commands.transferDeadline
-        rules.replyAllowList = answers.allowReplyTo
+        rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
         rules.reservedQueues = Set(queues.map(\.name) + [answers.deadLetterQueue])
         rules.honoursReplay = commands.honourReplay
         return rules
