@@ -22,7 +22,7 @@ struct RouteWorkerCommand: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self,
+            RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self, ConfigCommand.self,
             VersionCommand.self,
         ])
 
