@@ -161,7 +161,13 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(name: "CommandClientTests", dependencies: ["CommandClient"], swiftSettings: settings),
-        .testTarget(name: "RouteWorkerTests", dependencies: ["RouteWorker"], swiftSettings: settings),
+        .testTarget(
+            name: "RouteWorkerTests",
+            dependencies: [
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "RouteWorker", "RoutingContract",
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
         .testTarget(
             name: "WorkerSettingsTests", dependencies: ["RoutingContract", "WorkerSettings"], swiftSettings: settings),
         .testTarget(

@@ -1,0 +1,188 @@
+// A stage for the pipeline: real lanes, decoder and memory store; a scripted API and publisher around them.
+
+import AMQP
+import AMQPMessage
+import Foundation
+import IdempotencyStore
+import InteractionAPI
+import Logging
+import NIOPosix
+import RoutingContract
+
+@testable import RouteWorker
+
+/// An API that answers as told, and remembers what was asked.
+final class ScriptedAPI: InteractionAPI {
+    private struct State {
+        var script: [CallResult] = []
+        var calls: [RouteCommand] = []
+        var held: [CheckedContinuation<Void, Never>] = []
+        var holds = false
+        var arrivals: [(Int, CheckedContinuation<Void, Never>)] = []
+    }
+
+    static let accepted = CallResult.answered(
+        CallAnswer(status: 202, body: Array(#"{"success":true,"psrId":"0JR000000000001"}"#.utf8)))
+    static let busy = CallResult.answered(CallAnswer(status: 503, body: []))
+    static let lost = CallResult.effectUnknown(CallFailure(reason: "connection-reset", message: "reset"))
+
+    private let lock = NSLock()
+    nonisolated(unsafe) private var state = State()  // only reached with the lock held
+
+    /// - Parameter script: one result for each call, then `accepted` for ever.
+    init(_ script: [CallResult] = []) { state.script = script }
+
+    var calls: [RouteCommand] { lock.withLock { state.calls } }
+
+    /// Calls wait from now on, until ``letGo()``.
+    func hold() { lock.withLock { state.holds = true } }
+
+    func letGo() {
+        let held = lock.withLock {
+            state.holds = false
+            defer { state.held = [] }
+            return state.held
+        }
+        for call in held { call.resume() }
+    }
+
+    /// Returns when so many calls have been made.
+    func waitForCalls(_ count: Int) async {
+        await withCheckedContinuation { waiter in
+            let isThere = lock.withLock {
+                if state.calls.count >= count { return true }
+                state.arrivals.append((count, waiter))
+                return false
+            }
+            if isThere { waiter.resume() }
+        }
+    }
+
+    func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
+        let (result, arrived, holds) = lock.withLock {
+            state.calls.append(command)
+            let count = state.calls.count
+            let arrived = state.arrivals.filter { $0.0 <= count }.map(\.1)
+            state.arrivals.removeAll { $0.0 <= count }
+            return (state.script.isEmpty ? Self.accepted : state.script.removeFirst(), arrived, state.holds)
+        }
+        for waiter in arrived { waiter.resume() }
+        if holds {
+            await withCheckedContinuation { call in
+                let goesOn = lock.withLock {
+                    if state.holds { state.held.append(call) }
+                    return !state.holds
+                }
+                if goesOn { call.resume() }
+            }
+        }
+        return result
+    }
+}
+
+/// A broker that takes everything, unless told otherwise for a queue.
+final class ScriptedPublisher: MessagePublisher {
+    private let lock = NSLock()
+    nonisolated(unsafe) private var published: [OutgoingMessage] = []  // only reached with the lock held
+    nonisolated(unsafe) private var script: [String: [PublishOutcome]] = [:]  // likewise
+
+    /// - Parameter script: for each queue one outcome for each publish, then `confirmed` for ever.
+    init(_ script: [String: [PublishOutcome]] = [:]) { self.script = script }
+
+    func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome] {
+        lock.withLock {
+            published += messages
+            return messages.map { message in
+                guard var outcomes = script[message.routingKey], !outcomes.isEmpty else { return .confirmed }
+                let outcome = outcomes.removeFirst()
+                script[message.routingKey] = outcomes
+                return outcome
+            }
+        }
+    }
+
+    func messages(to queue: String) -> [Message] {
+        lock.withLock { published.filter { $0.routingKey == queue }.map(\.message) }
+    }
+}
+
+/// A pipeline at work.
+struct PipelineStage: Sendable {
+    static let queue = "routing.commands"
+    static let org = KnownOrg(id: OrgID("00D000000000001")!, alias: "acme", defaultContext: "P_C")
+
+    let pipeline: DeliveryPipeline
+    let api: ScriptedAPI
+    let publisher: ScriptedPublisher
+    let settlements: AsyncStream<Settlement>
+
+    /// Runs `body` beside a pipeline that consumes, and drains it afterwards.
+    static func run(
+        api: ScriptedAPI = ScriptedAPI(), publisher: ScriptedPublisher = ScriptedPublisher(),
+        policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
+        concurrency: Int = 4, store: (any IdempotencyStore)? = nil, _ body: (PipelineStage) async throws -> Void
+    ) async rethrows {
+        let (settlements, settle) = AsyncStream<Settlement>.makeStream()
+        var rules = DecodingRules()
+        rules.replyAllowList.append(.prefix("replies."))
+        let pipeline = DeliveryPipeline(
+            settings: PipelineSettings(
+                worker: "test", concurrency: concurrency, queues: [.init(name: queue)],
+                answers: .init(publishAttempts: 2), policies: [org.id: policy]),
+            loop: MultiThreadedEventLoopGroup.singleton.next(),
+            decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
+            store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, wallClock: StoreClock.system.now)
+        let stage = PipelineStage(pipeline: pipeline, api: api, publisher: publisher, settlements: settlements)
+        async let running: Void = pipeline.run { for settlement in $0 { settle.yield(settlement) } }
+        pipeline.receive(.subscribed(queue: queue, generation: 1))
+        try await body(stage)
+        api.letGo()
+        _ = await pipeline.drain(within: .seconds(60))
+        await running
+    }
+
+    func deliver(_ deliveries: Delivery...) { pipeline.receive(.deliveries(deliveries)) }
+
+    /// The next `count` settlements.
+    func settled(_ count: Int) async -> [Settlement] {
+        var all: [Settlement] = []
+        for await settlement in settlements {
+            all.append(settlement)
+            if all.count == count { break }
+        }
+        return all
+    }
+
+    static func delivery(
+        _ tag: UInt64, generation: UInt64 = 1, command: String = "route", request: Int = 1, conversation: String = "c1",
+        attribute: String = "", issuedAt: Timestamp? = nil, deadline: Timestamp? = nil, replyTo: String? = nil,
+        redelivered: Bool = false
+    ) -> Delivery {
+        let requestID = "6f1c2a3e-0d4b-4c5a-9e8f-" + String(repeating: "0", count: 12 - "\(request)".count) + "\(request)"
+        var headers: FieldTable = [
+            "Command": .string(command), "RequestId": .string(requestID), "OrgId": .string("acme"),
+        ]
+        if let issuedAt { headers["IssuedAt"] = .int64(issuedAt.milliseconds) }
+        if let deadline { headers["Deadline"] = .int64(deadline.milliseconds) }
+        let routing = command == "route" ? #","routingType":"Initial"\#(attribute)"# : ""
+        return Delivery(
+            receipt: Receipt(generation: generation, channel: 1, deliveryTag: tag), queue: queue, routingKey: queue,
+            redelivered: redelivered,
+            message: Message(
+                properties: MessageProperties(headers: headers, correlationID: "call-\(tag)", replyTo: replyTo),
+                body: Array(#"{"conversationIdentifier":"\#(conversation)"\#(routing)}"#.utf8)))
+    }
+
+    static func receipt(_ tag: UInt64) -> Receipt { Receipt(generation: 1, channel: 1, deliveryTag: tag) }
+}
+
+extension Message {
+    /// The text of a string header.
+    func header(_ name: String) -> String? {
+        guard case .string(let text) = properties.headers[name] else { return nil }
+        return text
+    }
+
+    var text: String { String(decoding: body, as: UTF8.self) }
+}
