@@ -1,16 +1,20 @@
 // Writes JSON, byte by byte, in the order it is told.
 
-/// A small JSON writer. The caller keeps objects balanced.
-struct JSONWriter {
-    private(set) var bytes: [UInt8] = []
+/// A small JSON writer: fields come in the order in which they are written, without white space.
+///
+/// Nothing stops a key from being written twice; that is up to the caller.
+public struct JSONWriter: Sendable {
+    /// What has been written so far, as UTF-8.
+    public private(set) var bytes: [UInt8] = []
     private var needsComma = false
 
-    init(capacity: Int) {
+    /// - Parameter capacity: bytes to make room for at the start.
+    public init(capacity: Int) {
         bytes.reserveCapacity(capacity)
     }
 
     /// An object as the document, or as the value of a key.
-    mutating func object(_ key: StaticString? = nil, _ members: (inout JSONWriter) -> Void) {
+    public mutating func object(_ key: StaticString? = nil, _ members: (inout JSONWriter) -> Void) {
         if let key { self.key(key) }
         bytes.append(UInt8(ascii: "{"))
         needsComma = false
@@ -19,30 +23,32 @@ struct JSONWriter {
         needsComma = true
     }
 
-    mutating func field(_ key: StaticString, _ text: String?) {
+    /// A text, escaped as need be; `null` for `nil`.
+    public mutating func field(_ key: StaticString, _ text: String?) {
         guard let text else { return null(key) }
         self.key(key)
         string(text)
     }
 
-    mutating func field(_ key: StaticString, _ number: Int?) {
+    /// A whole number; `null` for `nil`.
+    public mutating func field(_ key: StaticString, _ number: Int?) {
         guard let number else { return null(key) }
         self.key(key)
         bytes.append(contentsOf: String(number).utf8)
     }
 
-    mutating func field(_ key: StaticString, _ flag: Bool) {
+    public mutating func field(_ key: StaticString, _ flag: Bool) {
         self.key(key)
         bytes.append(contentsOf: (flag ? "true" : "false").utf8)
     }
 
     /// A value that is JSON already.
-    mutating func field(_ key: StaticString, json: [UInt8]) {
+    public mutating func field(_ key: StaticString, json: [UInt8]) {
         self.key(key)
         bytes.append(contentsOf: json)
     }
 
-    mutating func null(_ key: StaticString) {
+    public mutating func null(_ key: StaticString) {
         self.key(key)
         bytes.append(contentsOf: "null".utf8)
     }

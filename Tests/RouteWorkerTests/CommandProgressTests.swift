@@ -11,7 +11,7 @@ import Testing
     static let org = OrgID("00D000000000001")!
     let key = CommandKey(
         org: CommandProgressTests.org, kind: .route, request: RequestID("6f1c2a3e-0d4b-4c5a-9e8f-7a6b5c4d3e2f")!)
-    var random = SplitMix64(seed: 1)
+    var random = SeededGenerator(seed: 1)
 
     private func progress(
         _ kind: CommandKind = .route, policy: OrgPolicy = OrgPolicy(), deadline: Timestamp? = nil,
@@ -151,7 +151,7 @@ import Testing
 
     @Test(arguments: [#"{"code":10018,"message":"bad"}"#, #"{"code":10024,"message":"bad"}"#])
     func afterAnUnknownAttemptARefusalIsStillUnknown(body: String) {
-        var random = SplitMix64(seed: 2)
+        var random = SeededGenerator(seed: 2)
         var progress = progress(policy: OrgPolicy(unknownEffect: .retry))
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
         #expect(

@@ -1,5 +1,6 @@
 // Transcripts of the lanes: what is delivered, what may start.
 
+import RoutingContract
 import Testing
 
 @testable import RouteWorker
@@ -131,7 +132,7 @@ import Testing
 
     /// Random histories: order within a lane, slots, and nothing lost or started twice.
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64]) func randomHistoriesKeepTheRules(seed: UInt64) {
-        var random = SplitMix64(seed: seed)
+        var random = SeededGenerator(seed: seed)
         let slots = Int.random(in: 1...6, using: &random)
         var lanes = ConversationLanes<Int, Int>(slots: slots, reserved: [Int.random(in: 0...slots, using: &random), 0])
         var delivered: [Int: [Int]] = [:]
@@ -185,20 +186,5 @@ import Testing
             }
         }
         #expect(startedInLane == delivered, "seed \(seed)")
-    }
-}
-
-/// A small generator that can be seeded (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -65,6 +65,7 @@ public struct Fault: Sendable, Hashable, Codable {
         }
 
         public init(from decoder: any Decoder) throws {
+            try decoder.refuseMembers(notIn: CodingKeys.self)
             let container = try decoder.container(keyedBy: CodingKeys.self)
             endpoint = try container.decodeIfPresent(Endpoint.self, forKey: .endpoint) ?? .route
             org = try container.decodeIfPresent(String.self, forKey: .org)
@@ -131,6 +132,7 @@ public struct Fault: Sendable, Hashable, Codable {
     }
 
     public init(from decoder: any Decoder) throws {
+        try decoder.refuseMembers(notIn: CodingKeys.self)
         let container = try decoder.container(keyedBy: CodingKeys.self)
         match = try container.decodeIfPresent(Match.self, forKey: .match) ?? Match()
         action = try container.decode(Action.self, forKey: .action)

@@ -205,7 +205,7 @@ private struct Query: Sendable {
 
     func time(_ name: String) throws -> Timestamp? {
         guard let text = values[name] else { return nil }
-        guard let time = Timestamp(text: text) else {
+        guard let time = Int64(text).map(Timestamp.init(milliseconds:)) ?? Timestamp(rfc3339: text) else {
             throw HTTPError(.badRequest, message: "\(name) must be RFC 3339 in UTC, or milliseconds since 1970")
         }
         return time

@@ -21,16 +21,15 @@ struct TokenEndpoint: Sendable {
     }
 
     private static func reply(_ grant: TokenDesk.Grant, host: String) -> Reply {
-        let org = SalesforceID.eighteen(grant.org.description)
+        let org = SalesforceID.withSuffix(grant.org.description)
         let user = SalesforceID.make(prefix: SalesforceID.user, number: 1)
-        let instance = "http://\(host)"
-        return Reply(
-            status: 200,
-            body: """
-                {"access_token":\(grant.token.jsonQuoted),"scope":\(grant.scope.jsonQuoted),\
-                "instance_url":\(instance.jsonQuoted),"id":"https://login.salesforce.com/id/\(org)/\(user)",\
-                "token_type":"Bearer"}
-                """)
+        return Reply(status: 200) { json in
+            json.field("access_token", grant.token)
+            json.field("scope", grant.scope)
+            json.field("instance_url", "http://\(host)")
+            json.field("id", "https://login.salesforce.com/id/\(org)/\(user)")
+            json.field("token_type", "Bearer")
+        }
     }
 
     /// The fields of an `application/x-www-form-urlencoded` body; of two with one name the first counts.

@@ -21,11 +21,11 @@ enum Assertion {
         guard parts.count == 3, let header = object(parts[0]), let claims = object(parts[1]),
             let signature = base64URL(parts[2]), !signature.isEmpty
         else { throw invalid("the assertion is not a JWT of three base64url parts") }
-        guard case .string("RS256") = header["alg"] else { throw invalid("alg must be RS256") }
-        guard case .string(let issuer) = claims["iss"], !issuer.isEmpty else {
+        guard header["alg"]?.string == "RS256" else { throw invalid("alg must be RS256") }
+        guard let issuer = claims["iss"]?.string, !issuer.isEmpty else {
             throw OAuthRefusal(error: "invalid_client", description: "iss must be the consumer key")
         }
-        guard case .string(let subject) = claims["sub"], !subject.isEmpty else {
+        guard let subject = claims["sub"]?.string, !subject.isEmpty else {
             throw invalid("sub must be the username")
         }
         try checkAudience(claims["aud"], settings: settings)
@@ -42,13 +42,11 @@ enum Assertion {
     }
 
     private static func checkAudience(_ value: JSONValue?, settings: SandboxSettings) throws(OAuthRefusal) {
-        let audience: String? =
-            switch value {
-            case .string(let text): text
-            case .array(let list):
-                if case .string(let text) = list.first, list.count == 1 { text } else { nil }
-            default: nil
-            }
+        var audience = value?.string
+        if let value, value.kind == .array {
+            // A list of one audience is as good as that audience (RFC 7519 §4.1.3): what it encloses is one value.
+            audience = try? JSONScanner().scan(Array(value.bytes.dropFirst().dropLast())).root.string
+        }
         guard let audience else { throw invalid("aud is missing") }
         let host = URL(string: audience).flatMap { $0.scheme == "https" ? $0.host() : nil } ?? ""
         guard settings.audiences.contains(audience) || host.hasSuffix(".salesforce.com") else {
@@ -59,7 +57,9 @@ enum Assertion {
     private static func checkExpiry(
         _ value: JSONValue?, settings: SandboxSettings, now: Timestamp
     ) throws(OAuthRefusal) {
-        guard case .number(let text) = value, let expiry = Double(text) else { throw invalid("exp must be a number") }
+        guard let value, value.kind == .number, let expiry = Double(String(decoding: value.bytes, as: UTF8.self)) else {
+            throw invalid("exp must be a number")
+        }
         let seconds = Double(now.milliseconds) / 1000
         guard expiry < seconds * 100 else { throw invalid("exp must be in seconds, and looks like milliseconds") }
         guard expiry > seconds - clockSkew else { throw invalid("the assertion has expired") }
@@ -94,14 +94,14 @@ enum Assertion {
     private static func standIn(for issuer: String) -> OrgID {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in issuer.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        let id = SalesforceID.make(prefix: "00D", number: hash % 1_000_000_000_000)
+        let id = SalesforceID.make(prefix: SalesforceID.org, number: hash % 1_000_000_000_000)
         guard let org = OrgID(id) else { preconditionFailure("a made id is well-formed") }
         return org
     }
 
-    private static func object(_ part: Substring) -> [String: JSONValue]? {
-        guard let bytes = base64URL(part), case .object(let members) = try? JSONReader.read(bytes) else { return nil }
-        return members
+    private static func object(_ part: Substring) -> JSONValue? {
+        guard let bytes = base64URL(part), let root = try? JSONScanner().scan(bytes).root else { return nil }
+        return root.kind == .object ? root : nil
     }
 
     static func base64URL(_ text: some StringProtocol) -> [UInt8]? {

@@ -58,7 +58,7 @@ struct ParsedRequest: Sendable {
         headers = Result { () throws(Refusal) in try CallRules.headers(incoming) }
         do throws(Refusal) {
             let body = try CallRules.object(incoming)
-            if case .string(let text) = body["conversationIdentifier"] { conversation = text }
+            conversation = body["conversationIdentifier"]?.string
             call = Result { () throws(Refusal) in
                 switch incoming.method {
                 case .post: try CallRules.route(body, maximumAttributeCharacters: maximumAttributeCharacters)
@@ -88,7 +88,7 @@ enum CallRules {
             throw Refusal(10004, "the header Authorization must be Bearer and a token")
         }
         let org = try present(request.org, "OrgId")
-        guard let orgID = OrgID(org), SalesforceID.isWellFormed(org, prefix: "00D") else {
+        guard let orgID = OrgID(org), SalesforceID.isValid(org, prefix: SalesforceID.org) else {
             throw Refusal(10016, "OrgId must be an org id of 15 or 18 characters, 00D…")
         }
         let context = try present(request.context, "AuthorizationContext")
@@ -122,7 +122,7 @@ enum CallRules {
     }
 
     /// The JSON object in the body, of either form.
-    static func object(_ request: IncomingRequest) throws(Refusal) -> [String: JSONValue] {
+    static func object(_ request: IncomingRequest) throws(Refusal) -> JSONValue {
         guard !request.bodyIsTooLarge else { throw Refusal(10089, "the body is too large") }
         guard let contentType = request.contentType else { throw Refusal(10016, "Content-Type is missing") }
         guard !request.body.isEmpty else { throw Refusal(10100) }
@@ -137,46 +137,45 @@ enum CallRules {
             }
         default: throw Refusal(10016, "Content-Type must be application/json or multipart/form-data")
         }
-        do {
-            guard case .object(let members) = try JSONReader.read(json) else {
-                throw Refusal(10089, "the body is not a JSON object")
-            }
-            return members
-        } catch let problem as JSONProblem {
-            throw Refusal(10089, "the body is not valid JSON: \(problem.reason) at byte \(problem.offset)")
+        let root: JSONValue
+        do throws(JSONError) {
+            root = try JSONScanner().scan(json).root
         } catch {
-            throw error as? Refusal ?? Refusal(10089)
+            throw Refusal(10089, "the body is not valid JSON: \(error)")
         }
+        guard root.kind == .object else { throw Refusal(10089, "the body is not a JSON object") }
+        return root
     }
 
     static func route(
-        _ body: [String: JSONValue], maximumAttributeCharacters: Int
+        _ body: JSONValue, maximumAttributeCharacters: Int
     ) throws(Refusal) -> RouteCall {
         let conversation = try conversation(body)
-        guard case .string(let type) = body["routingType"], routingTypes.contains(type) else {
+        guard let type = body["routingType"]?.string, routingTypes.contains(type) else {
             throw Refusal(10089, "routingType must be Initial, Transfer or Conference")
         }
         var call = RouteCall(conversation: conversation, routingType: type)
-        switch body["routingInfo"] {
-        case nil, .null: break
-        case .object(let info): call.target = try target(info, maximumAttributeCharacters: maximumAttributeCharacters)
-        default: throw Refusal(10089, "routingInfo must be an object")
+        if let info = body["routingInfo"]?.unlessNull {
+            guard info.kind == .object else { throw Refusal(10089, "routingInfo must be an object") }
+            try check(info["routingAttributes"], maximumCharacters: maximumAttributeCharacters)
+            call.target = try target(info)
         }
         return call
     }
 
-    static func clear(_ body: [String: JSONValue]) throws(Refusal) -> RouteCall {
+    static func clear(_ body: JSONValue) throws(Refusal) -> RouteCall {
         var call = RouteCall(conversation: try conversation(body))
-        switch body["cancelReason"] {
-        case nil, .null: break
-        case .string(let reason) where cancelReasons.contains(reason.lowercased()): call.cancelReason = reason
-        default: throw Refusal(10089, "cancelReason must be Unknown, Unavailable, Decline or Cancel")
+        if let given = body["cancelReason"]?.unlessNull {
+            guard let reason = given.string, cancelReasons.contains(reason.lowercased()) else {
+                throw Refusal(10089, "cancelReason must be Unknown, Unavailable, Decline or Cancel")
+            }
+            call.cancelReason = reason
         }
         return call
     }
 
-    private static func conversation(_ body: [String: JSONValue]) throws(Refusal) -> String {
-        guard case .string(let text) = body["conversationIdentifier"] else {
+    private static func conversation(_ body: JSONValue) throws(Refusal) -> String {
+        guard let text = body["conversationIdentifier"]?.string else {
             throw Refusal(10018, "a string is required")
         }
         guard !text.trimmed.isEmpty, text.count <= maximumConversationCharacters,
@@ -185,29 +184,30 @@ enum CallRules {
         return text
     }
 
-    private static func target(
-        _ info: [String: JSONValue], maximumAttributeCharacters: Int
-    ) throws(Refusal) -> RouteCall.Target {
-        switch info["routingAttributes"] {
-        case nil, .null: break
-        case .object(let attributes):
-            for (name, value) in attributes {
-                guard case .string(let text) = value else {
-                    throw Refusal(10089, "the routing attribute \(name) is not a string")
-                }
-                guard max(name.count, text.count) <= maximumAttributeCharacters else { throw Refusal(10096, name) }
+    private static func check(_ attributes: JSONValue?, maximumCharacters: Int) throws(Refusal) {
+        guard let attributes = attributes?.unlessNull else { return }
+        guard attributes.kind == .object else { throw Refusal(10089, "routingAttributes must be an object of strings") }
+        var refusal: Refusal?
+        attributes.forEachMember { name, value in
+            if let text = value.string {
+                if max(name.count, text.count) > maximumCharacters { refusal = Refusal(10096, name) }
+            } else {
+                refusal = Refusal(10089, "the routing attribute \(name) is not a string")
             }
-        default: throw Refusal(10089, "routingAttributes must be an object of strings")
+            return refusal == nil
         }
+        if let refusal { throw refusal }
+    }
+
+    private static func target(_ info: JSONValue) throws(Refusal) -> RouteCall.Target {
         switch (info["flow"]?.unlessNull, info["queueId"]?.unlessNull) {
         case (.some, .some): throw Refusal(10030, "both are given")
         case (nil, nil): throw Refusal(10030, "routingInfo has neither")
         case (nil, let queue?): return .queue(id: try self.queue(queue))
         case (let flow?, nil):
-            guard case .object(let flow) = flow, case .string(let id) = flow["flowId"],
-                let queue = flow["queueId"]?.unlessNull
+            guard let id = flow["flowId"]?.string, let queue = flow["queueId"]?.unlessNull
             else { throw Refusal(10024) }
-            guard SalesforceID.isWellFormed(id, prefix: SalesforceID.flow) else {
+            guard SalesforceID.isValid(id, prefix: SalesforceID.flow) else {
                 throw Refusal(10024, "flowId is no id of a flow (300…)")
             }
             return .flow(id: id, fallbackQueue: try self.queue(queue))
@@ -215,7 +215,7 @@ enum CallRules {
     }
 
     private static func queue(_ value: JSONValue) throws(Refusal) -> String {
-        guard case .string(let id) = value, SalesforceID.isWellFormed(id, prefix: SalesforceID.queue) else {
+        guard let id = value.string, SalesforceID.isValid(id, prefix: SalesforceID.queue) else {
             throw Refusal(10032, "a queue id is 15 or 18 characters, 00G…")
         }
         return id
@@ -224,5 +224,5 @@ enum CallRules {
 
 extension JSONValue {
     /// `nil` for JSON's null: the API's clients write absent fields so.
-    fileprivate var unlessNull: JSONValue? { self == .null ? nil : self }
+    fileprivate var unlessNull: JSONValue? { kind == .null ? nil : self }
 }

@@ -101,23 +101,4 @@ public struct LedgerFilter: Sendable, Hashable {
 
 extension Timestamp {
     static var now: Timestamp { Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)) }
-
-    /// `2025-01-31T12:00:00.250Z`
-    var rfc3339: String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000)
-            .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
-    }
-
-    /// Takes RFC 3339 in UTC, with or without fractions, or milliseconds since 1970.
-    init?(text: String) {
-        if let milliseconds = Int64(text) {
-            self.init(milliseconds: milliseconds)
-        } else if let date = (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
-            ?? (try? Date(text, strategy: .iso8601))
-        {
-            self.init(milliseconds: Int64((date.timeIntervalSince1970 * 1000).rounded()))
-        } else {
-            return nil
-        }
-    }
 }

@@ -9,7 +9,7 @@ struct OrgBook: Sendable {
 
     init(_ orgs: [SandboxOrg]) throws(InvalidSandboxSettings) {
         for org in orgs {
-            guard let id = OrgID(org.id), SalesforceID.isWellFormed(org.id, prefix: "00D") else {
+            guard let id = OrgID(org.id), SalesforceID.isValid(org.id, prefix: SalesforceID.org) else {
                 throw InvalidSandboxSettings(description: "\(org.id) is no org id")
             }
             guard byID.updateValue(org, forKey: id) == nil else {

@@ -1,36 +1,66 @@
 // What goes back to a client, as bodies in the API's shapes.
 
+import RoutingContract
+
 struct Reply: Hashable, Sendable {
+    private static let json = "application/json;charset=UTF-8"
+
     var status: Int
     var body: String
-    var contentType = "application/json;charset=UTF-8"
+    var contentType: String
     var retryAfter: String?
+
+    init(status: Int, body: String, contentType: String = Self.json, retryAfter: String? = nil) {
+        self.status = status
+        self.body = body
+        self.contentType = contentType
+        self.retryAfter = retryAfter
+    }
+
+    /// With an object as its body.
+    init(status: Int, retryAfter: String? = nil, _ members: (inout JSONWriter) -> Void) {
+        var writer = JSONWriter(capacity: 256)
+        writer.object(nil, members)
+        self.init(status: status, body: String(decoding: writer.bytes, as: UTF8.self), retryAfter: retryAfter)
+    }
 
     /// 202 for a route that created this routing.
     static func routed(_ number: UInt64, target: RouteCall.Target, correlation: String) -> Reply {
-        let context =
-            switch target {
-            case .channelSetting: ""
-            case .flow(let id, let queue): "\"flowId\":\(id.jsonQuoted),\"queueId\":\(queue.jsonQuoted)"
-            case .queue(let id): "\"queueId\":\(id.jsonQuoted)"
+        Reply(status: 202) { json in
+            json.field("success", true)
+            json.field("psrId", RoutingBook.id(number))
+            json.field("workItemId", RoutingBook.workItemID(number))
+            json.field("routingCorrelationId", correlation)
+            json.object("contextParamMap") { json in
+                switch target {
+                case .channelSetting: break
+                case .flow(let id, let queue):
+                    json.field("flowId", id)
+                    json.field("queueId", queue)
+                case .queue(let id): json.field("queueId", id)
+                }
             }
-        return Reply(
-            status: 202,
-            body: """
-                {"success":true,"psrId":"\(RoutingBook.id(number))","workItemId":"\(RoutingBook.workItemID(number))",\
-                "routingCorrelationId":"\(correlation)","contextParamMap":{\(context)}}
-                """)
+        }
     }
 
     /// 202 for a delete. That one without anything to clear is told so is an assumption.
     static func cleared(_ count: Int) -> Reply {
-        Reply(status: 202, body: count > 0 ? #"{"success":true}"# : #"{"success":false}"#)
+        Reply(status: 202) { $0.field("success", count > 0) }
     }
 
     static func refused(_ refusal: Refusal) -> Reply {
-        Reply(
-            status: refusal.status, body: #"{"code":\#(refusal.code),"message":\#(refusal.message.jsonQuoted)}"#,
-            retryAfter: refusal.code == ErrorCatalog.rateLimit ? "1" : nil)
+        Reply(status: refusal.status, retryAfter: refusal.code == ErrorCatalog.rateLimit ? "1" : nil) { json in
+            json.field("code", refusal.code)
+            json.field("message", refusal.message)
+        }
+    }
+
+    /// An error of OAuth 2.0 (RFC 6749 §5.2).
+    static func refused(_ refusal: OAuthRefusal, status: Int = 400, retryAfter: String? = nil) -> Reply {
+        Reply(status: status, retryAfter: retryAfter) { json in
+            json.field("error", refusal.error)
+            json.field("error_description", refusal.description)
+        }
     }
 
     /// The answer that a fault puts in place of the right one; `nil` where it only changes the right one, or sends none.
@@ -45,12 +75,14 @@ struct Reply: Hashable, Sendable {
         case .failure:
             let code = fault.code ?? 10058
             let message = fault.message ?? ErrorCatalog.entry(code).message
-            return Reply(
-                status: fault.status ?? 202,
-                body: """
-                    {"success":false,"errors":{"errorMessage":\(message.jsonQuoted),"errorType":"ROUTING_ERROR",\
-                    "apiErrorCode":"\(code)"}}
-                    """, retryAfter: fault.retryAfter)
+            return Reply(status: fault.status ?? 202, retryAfter: fault.retryAfter) { json in
+                json.field("success", false)
+                json.object("errors") { json in
+                    json.field("errorMessage", message)
+                    json.field("errorType", "ROUTING_ERROR")
+                    json.field("apiErrorCode", String(code))
+                }
+            }
         case .latency, .reset, .close, .hang, .slowBody, .cutBody: return nil
         }
     }
@@ -60,10 +92,16 @@ struct Reply: Hashable, Sendable {
         // Statuses that are codes as well; of others without a code only the status tells.
         let code = fault.code ?? (status == 500 || status == ErrorCatalog.rateLimit ? status : nil)
         let message = fault.message ?? code.map { ErrorCatalog.entry($0).message } ?? "Fault on demand"
-        let error =
-            fault.match.endpoint == .token
-            ? #"{"error":"\#(status == 400 ? "invalid_grant" : "server_error")","error_description":\#(message.jsonQuoted)}"#
-            : #"{\#(code.map { "\"code\":\($0)," } ?? "")"message":\#(message.jsonQuoted)}"#
-        return Reply(status: status, body: fault.body ?? error, retryAfter: fault.retryAfter)
+        if let body = fault.body { return Reply(status: status, body: body, retryAfter: fault.retryAfter) }
+        switch fault.match.endpoint {
+        case .token:
+            let error = OAuthRefusal(error: status == 400 ? "invalid_grant" : "server_error", description: message)
+            return refused(error, status: status, retryAfter: fault.retryAfter)
+        case .route:
+            return Reply(status: status, retryAfter: fault.retryAfter) { json in
+                if let code { json.field("code", code) }
+                json.field("message", message)
+            }
+        }
     }
 }

@@ -31,7 +31,7 @@ struct SandboxState: Sendable {
     private(set) var ledger: Ledger
     var faults = FaultRules()
     var tokens: TokenDesk
-    private var generator: SplitMix64
+    private var generator: SeededGenerator
     private var rate = RateWindow()
     private var totals = SandboxSummary.Totals()
 
@@ -42,7 +42,7 @@ struct SandboxState: Sendable {
         book = RoutingBook(limit: settings.routingsLimit, acceptedAfter: settings.acceptedAfter)
         ledger = Ledger(limit: settings.ledgerLimit, headersLimit: settings.headersLimit)
         tokens = TokenDesk(settings: settings)
-        generator = SplitMix64(seed: settings.seed)
+        generator = SeededGenerator(seed: settings.seed)
         for fault in settings.faults { _ = try faults.add(fault) }
     }
 
@@ -186,11 +186,7 @@ struct SandboxState: Sendable {
         do throws(OAuthRefusal) {
             return (decision, try tokens.issue(form: form, orgs: orgs, now: now, using: &generator))
         } catch {
-            decision.reply = Reply(
-                status: 400,
-                body: """
-                    {"error":\(error.error.jsonQuoted),"error_description":\(error.description.jsonQuoted)}
-                    """)
+            decision.reply = .refused(error)
             return (decision, nil)
         }
     }
