@@ -42,7 +42,10 @@ public final class ChildProcess: Sendable {
         process = Process()
         process.executableURL = executable
         process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        // These two are how `deploy/test` gets the tests' own output line by line; programs are tried as they are.
+        process.environment = ProcessInfo.processInfo.environment
+            .filter { !["LD_PRELOAD", "_STDBUF_O"].contains($0.key) }
+            .merging(environment) { $1 }
         process.currentDirectoryURL = folder
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = output
