@@ -32,7 +32,7 @@ public struct ConnectionSettings: Sendable, Hashable {
 
 /// An HTTP proxy that opens tunnels (CONNECT, RFC 9110 §9.3.6). The connection to the proxy itself is not encrypted; what
 /// goes through the tunnel is.
-public struct HTTPProxy: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible {
+public struct HTTPProxy: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     public var host: String
     public var port: Int
     /// The value of the `Proxy-Authorization` header, where the proxy wants one. Secret.
@@ -46,4 +46,5 @@ public struct HTTPProxy: Sendable, Hashable, CustomStringConvertible, CustomDebu
 
     public var description: String { "\(host):\(port)" }
     public var debugDescription: String { description }
+    public var customMirror: Mirror { Mirror(self, children: ["host": host, "port": port], displayStyle: .struct) }
 }

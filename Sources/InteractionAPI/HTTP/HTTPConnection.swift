@@ -137,8 +137,8 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     func channelReadComplete(context: ChannelHandlerContext) {
         if isSettling {
             isSettling = false
-            // The timer stays where it is: it fires early once and finds the new deadline.
             idleDeadline = .now() + TimeAmount(settings.idleTimeout)
+            wake(by: idleDeadline, on: context)
             pool.becameIdle(self)
         }
         context.fireChannelReadComplete()

@@ -23,6 +23,10 @@ struct HTTPConnector {
             .flatMapErrorThrowing { throw Self.connectFailure($0, to: proxy?.description ?? origin.authority) }
             .flatMap { openTunnel(on: $0, to: origin) }
             .flatMap { startTLS(on: $0, with: origin) }
+            .flatMapThrowing { channel in
+                try Self.checkActive(channel, origin.authority)
+                return channel
+            }
             .whenComplete { result in
                 completion(
                     result.mapError {
@@ -63,9 +67,11 @@ struct HTTPConnector {
         let tunnel = NIOHTTP1ProxyConnectHandler(
             targetHost: origin.hostInURL, targetPort: origin.port, headers: headers,
             deadline: .now() + TimeAmount(settings.proxyTimeout), promise: opened)
+        let closer = CloseOnError()
         let pipeline = channel.pipeline.syncOperations
         do {
-            try pipeline.addHandlers([encoder, decoder, tunnel])
+            try Self.checkActive(channel, proxy.description)
+            try pipeline.addHandlers([encoder, decoder, tunnel, closer])
         } catch {
             opened.fail(error)
         }
@@ -73,12 +79,14 @@ struct HTTPConnector {
             // The decoder can only leave once it has handed on what it is decoding.
             .flatMap { pipeline.removeHandler(decoder) }
             .flatMap { pipeline.removeHandler(encoder) }
+            .flatMap { pipeline.removeHandler(closer) }
             .map { channel }
             .flatMapErrorThrowing { error in
                 channel.close(promise: nil)
-                throw ConnectFailure(
-                    CallFailure.Reason.proxyFailed,
-                    "the proxy \(proxy) opened no tunnel to \(origin.authority): \(Self.proxyAnswer(error))")
+                throw error as? ConnectFailure
+                    ?? ConnectFailure(
+                        CallFailure.Reason.proxyFailed,
+                        "the proxy \(proxy) opened no tunnel to \(origin.authority): \(Self.proxyAnswer(error))")
             }
             .nonisolated()
     }
@@ -100,6 +108,7 @@ struct HTTPConnector {
         guard origin.isTLS else { return eventLoop.makeSucceededFuture(channel) }
         let done = eventLoop.makePromise(of: Void.self)
         do {
+            try Self.checkActive(channel, origin.authority)
             let pipeline = channel.pipeline.syncOperations
             let client = try NIOSSLClientHandler(context: tls, serverHostname: origin.isAddress ? nil : origin.host)
             try pipeline.addHandlers([client, HandshakeObserver(done, timeout: TimeAmount(settings.tlsTimeout))])
@@ -115,6 +124,13 @@ struct HTTPConnector {
     }
 
     // MARK: Failures
+
+    /// A handler that is added to a channel which has closed already would wait for events that are over.
+    private static func checkActive(_ channel: any Channel, _ peer: String) throws {
+        if !channel.isActive {
+            throw ConnectFailure(CallFailure.Reason.connectFailed, "\(peer) closed the connection at once")
+        }
+    }
 
     private static func connectFailure(_ error: any Error, to peer: String) -> ConnectFailure {
         guard let failure = error as? NIOConnectionError else {
@@ -137,6 +153,8 @@ struct HTTPConnector {
 
     private static func tlsFailure(_ error: any Error, with origin: Origin) -> ConnectFailure {
         switch error {
+        case let failure as ConnectFailure:
+            failure
         case HandshakeObserver.Failure.timeout:
             ConnectFailure(
                 CallFailure.Reason.tlsTimeout, "\(origin.authority) did not finish the TLS handshake in time")
@@ -161,6 +179,15 @@ struct ConnectFailure: Error {
 
     init(_ reason: String, _ message: String) {
         failure = CallFailure(reason, message)
+    }
+}
+
+/// The tunnel's handler takes no notice of errors: what is not HTTP would only end with its timeout.
+private final class CloseOnError: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = Any
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
     }
 }
 
