@@ -15,6 +15,7 @@ public final class AMQPAdmin: Sendable {
 
     /// Connects to the first endpoint that can be connected to, runs `body`, and disconnects.
     /// - Throws: what `body` throws, or the ``AMQPError`` of the last endpoint when none can be connected to.
+    @discardableResult
     public static func withConnection<Result>(
         _ configuration: AMQPConfiguration, _ body: (AMQPAdmin) async throws -> Result
     ) async throws -> Result {

@@ -103,8 +103,9 @@ final class ConsumerLoop {
             case .closing(let deadline): return close(connection, by: deadline)
             case .stopping, .ended: return .closed
             }
-            try subscribeWhereDue(connection)
-            if hasMore { continue }
+            let hasCalled = try subscribeWhereDue(connection)
+            // The library may have read deliveries together with the answer to a call; `poll` would sleep on them.
+            if hasMore || hasCalled { continue }
             isReadable = shared.lifecycle.wake.wait(socket: connection.descriptor, atMost: longestWait(connection))
         }
     }
@@ -228,8 +229,11 @@ final class ConsumerLoop {
 
     // MARK: Subscribing
 
-    private func subscribeWhereDue(_ connection: borrowing Connection) throws(AMQPError) {
+    /// - Returns: whether the broker was called.
+    private func subscribeWhereDue(_ connection: borrowing Connection) throws(AMQPError) -> Bool {
+        var hasCalled = false
         for index in slots.indices where !slots[index].isSubscribed && slots[index].due <= .now {
+            hasCalled = true
             do {
                 try subscribe(index, connection)
             } catch {
@@ -246,6 +250,7 @@ final class ConsumerLoop {
             }
             connection.releaseBuffers()
         }
+        return hasCalled
     }
 
     private func subscribe(_ index: Int, _ connection: borrowing Connection) throws(Failure) {
