@@ -19,7 +19,7 @@ struct ExpiryQueue<Entry> {
     }
 
     /// Takes out the entry to look at first, if its time has come.
-    mutating func removeFirst(dueAt now: Timestamp) -> Entry? {
+    mutating func removeFirst(dueAt now: Timestamp) -> (due: Timestamp, entry: Entry)? {
         guard let first = heap.first, first.due <= now else { return nil }
         heap.swapAt(0, heap.count - 1)
         heap.removeLast()
@@ -32,6 +32,6 @@ struct ExpiryQueue<Entry> {
             heap.swapAt(child, parent)
             parent = child
         }
-        return first.entry
+        return first
     }
 }

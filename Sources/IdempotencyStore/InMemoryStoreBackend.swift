@@ -5,6 +5,12 @@ import Synchronization
 
 /// Keeps commands and marks in memory, up to a bound. Survives nothing: after a restart every duplicate is a first.
 public final class InMemoryStoreBackend: StoreBackend {
+    private struct Command {
+        var record: CommandRecord
+        /// When a purge looks at it; entries of the queue for another time are left from before it was forgotten.
+        var lookAt: Timestamp
+    }
+
     private struct Mark {
         var issuedAt: Timestamp
         var keepUntil: Timestamp
@@ -16,7 +22,7 @@ public final class InMemoryStoreBackend: StoreBackend {
     }
 
     private struct Memory {
-        var commands: [CommandKey: CommandRecord] = [:]
+        var commands: [CommandKey: Command] = [:]
         var marks: [ConversationKey: Mark] = [:]
         /// When a purge looks at which entry. Forgotten entries stay in it until their time.
         var looks = ExpiryQueue<Entry>()
@@ -56,25 +62,27 @@ public final class InMemoryStoreBackend: StoreBackend {
             return claim(request, in: &memory, at: now)
         case .record(let result, let claim):
             let decision = CommandRecord.record(
-                result, under: claim, finding: memory.commands[claim.key], at: now, keeping: retention)
+                result, under: claim, finding: memory.commands[claim.key]?.record, at: now, keeping: retention)
             switch decision {
-            case .write(let record): memory.commands[claim.key] = record
+            case .write(let record): memory.commands[claim.key]?.record = record
             case .alreadyRecorded: break
             case .lost: return .fencing(.lost)
             }
             return .fencing(.held)
         case .release(let claim, let release):
             let decision = CommandRecord.release(
-                claim, as: release, finding: memory.commands[claim.key], at: now, keeping: retention)
+                claim, as: release, finding: memory.commands[claim.key]?.record, at: now, keeping: retention)
             switch decision {
-            case .write(let record): memory.commands[claim.key] = record
+            case .write(let record): memory.commands[claim.key]?.record = record
             case .forget: forget(claim.key, in: &memory)
             case .alreadyReleased: break
             case .lost: return .fencing(.lost)
             }
             return .fencing(.held)
         case .mark(let request):
-            guard let mark = CommandRecord.mark(request, finding: memory.commands[request.key]) else { return .marked }
+            guard let mark = CommandRecord.mark(request, finding: memory.commands[request.key]?.record) else {
+                return .marked
+            }
             guard hasRoom(for: 1, in: &memory, at: now) else { return .failed(isFull) }
             leave(mark, for: request.conversationKey, in: &memory, at: now)
             return .marked
@@ -84,7 +92,7 @@ public final class InMemoryStoreBackend: StoreBackend {
     }
 
     private func claim(_ request: ClaimRequest, in memory: inout Memory, at now: Timestamp) -> StoreReply {
-        let found = memory.commands[request.key]
+        let found = memory.commands[request.key]?.record
         let decision = CommandRecord.claim(
             request, finding: found,
             latestDelete: request.canBeSuperseded ? memory.marks[request.conversationKey]?.issuedAt : nil,
@@ -92,11 +100,13 @@ public final class InMemoryStoreBackend: StoreBackend {
         guard let record = decision.record else { return .claim(decision.result) }
         if found == nil {
             guard hasRoom(for: decision.mark == nil ? 1 : 2, in: &memory, at: now) else { return .failed(isFull) }
-            memory.looks.insert(
-                .command(request.key), at: CommandRecord.firstLook(request, at: now, keeping: retention))
+            let lookAt = CommandRecord.firstLook(request, at: now, keeping: retention)
+            memory.commands[request.key] = Command(record: record, lookAt: lookAt)
+            memory.looks.insert(.command(request.key), at: lookAt)
+        } else {
+            memory.commands[request.key]?.record = record
         }
         memory.lastToken = record.token
-        memory.commands[request.key] = record
         if let mark = decision.mark { leave(mark, for: request.conversationKey, in: &memory, at: now) }
         return .claim(decision.result)
     }
@@ -119,7 +129,7 @@ public final class InMemoryStoreBackend: StoreBackend {
         // What is left of forgotten commands must not grow beyond what is kept.
         guard memory.looks.count > 2 * (memory.commands.count + memory.marks.count) + 1024 else { return }
         memory.looks = ExpiryQueue()
-        for (key, record) in memory.commands { memory.looks.insert(.command(key), at: record.keepUntil) }
+        for (key, command) in memory.commands { memory.looks.insert(.command(key), at: command.lookAt) }
         for (conversation, mark) in memory.marks { memory.looks.insert(.mark(conversation), at: mark.keepUntil) }
     }
 
@@ -136,20 +146,24 @@ public final class InMemoryStoreBackend: StoreBackend {
     private func purge(limit: Int, in memory: inout Memory, at now: Timestamp) -> StoreReply {
         var removed = 0
         for _ in 0..<max(0, limit) {
-            guard let entry = memory.looks.removeFirst(dueAt: now) else { return .purged(removed, more: false) }
-            let keepUntil: Timestamp? =
-                switch entry {
-                case .command(let key): memory.commands[key]?.keepUntil
-                case .mark(let conversation): memory.marks[conversation]?.keepUntil
+            guard let look = memory.looks.removeFirst(dueAt: now) else { return .purged(removed, more: false) }
+            switch look.entry {
+            case .command(let key):
+                guard let command = memory.commands[key], command.lookAt == look.due else { continue }
+                let keepUntil = command.record.keepUntil
+                if keepUntil > now {
+                    memory.commands[key]?.lookAt = keepUntil
+                    memory.looks.insert(look.entry, at: keepUntil)
+                    continue
                 }
-            guard let keepUntil else { continue }
-            if keepUntil > now {
-                memory.looks.insert(entry, at: keepUntil)
-                continue
-            }
-            switch entry {
-            case .command(let key): memory.commands[key] = nil
-            case .mark(let conversation): memory.marks[conversation] = nil
+                memory.commands[key] = nil
+            case .mark(let conversation):
+                guard let mark = memory.marks[conversation] else { continue }
+                if mark.keepUntil > now {
+                    memory.looks.insert(look.entry, at: mark.keepUntil)
+                    continue
+                }
+                memory.marks[conversation] = nil
             }
             removed += 1
         }

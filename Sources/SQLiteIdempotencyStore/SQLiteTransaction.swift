@@ -24,7 +24,7 @@ struct SQLiteTransaction {
             case .record(let result, let claim): return try record(result, under: claim)
             case .release(let claim, let release): return try self.release(claim, as: release)
             case .mark(let request): return try mark(request)
-            case .purge(let limit): return try purge(limit: limit)
+            case .purge(let limit): return try purge(limit: max(0, limit))
             }
         } catch let error as UnreadableRow {
             return .failed(error.problem)

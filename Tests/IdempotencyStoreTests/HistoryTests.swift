@@ -5,7 +5,9 @@ import RoutingContract
 import Testing
 
 @Suite struct HistoryTests {
-    @Test(arguments: StoreKind.allCases, [UInt64.random(in: .min ... .max), .random(in: .min ... .max), 1, 2])
+    @Test(
+        arguments: StoreKind.allCases,
+        [UInt64.random(in: .min ... .max), .random(in: .min ... .max), 1, 14_463_339_414_633_697_509])
     func everyHistoryIsAnsweredAsTheModelDoes(_ kind: StoreKind, seed: UInt64) async throws {
         var generator = SeededGenerator(seed: seed)
         let retention = Retention(succeeded: .seconds(100), failed: .seconds(400))
