@@ -81,6 +81,11 @@ struct CrossChecks {
                 [Keys.queuesSection, last.name, "concurrency"],
                 "the queues' shares add up to \(reserved), above worker.concurrency (\(worker)), lower them or raise it"
             )
+        } else if reserved == worker, let starving = settings.queues.first(where: { $0.concurrency == 0 }) {
+            sources.report(
+                [Keys.queuesSection, starving.name, "concurrency"],
+                "the other queues' shares take all of worker.concurrency (\(worker)), give this queue a share too"
+            )
         }
     }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import RouteWorker
 
-@Suite struct ConversationLanesTests {
+@Suite(.timeLimit(.minutes(1))) struct ConversationLanesTests {
     typealias Lanes = ConversationLanes<String, String>
 
     /// Starts everything that may start; returns what started (items, and `^item` for a resumed one).
@@ -134,7 +134,7 @@ import Testing
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64]) func randomHistoriesKeepTheRules(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         let slots = Int.random(in: 1...6, using: &random)
-        var lanes = ConversationLanes<Int, Int>(slots: slots, reserved: [Int.random(in: 0...slots, using: &random), 0])
+        var lanes = ConversationLanes<Int, Int>(slots: slots, reserved: [Int.random(in: 0..<slots, using: &random), 0])
         var delivered: [Int: [Int]] = [:]
         var startedInLane: [Int: [Int]] = [:]
         var running: [ConversationLanes<Int, Int>.Ticket] = []

@@ -42,6 +42,10 @@ import Testing
             "queues: {a: {concurrency: 40}, b: {concurrency: 30}, c: {}}",
             "6:49: queues.b.concurrency: the queues' shares add up to 70, above worker.concurrency (64), lower them or "
                 + "raise it"),
+        Case(
+            "queues: {a: {concurrency: 64}, b: {}}",
+            "6:32: queues.b.concurrency: the other queues' shares take all of worker.concurrency (64), give this queue a "
+                + "share too"),
         Case("queues: {}", ""),
         Case("queues:", ""),
         Case("worker:", ""),

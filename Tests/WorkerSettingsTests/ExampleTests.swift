@@ -73,7 +73,9 @@ import Testing
         #expect(rules.futureTolerance == contract.futureTolerance)
         #expect(rules.retention == contract.retention)
         #expect(rules.transferDeadline == contract.transferDeadline)
-        #expect(rules.replyAllowList == contract.replyAllowList)
+        #expect(
+            rules.replyAllowList
+                == contract.replyAllowList + [.prefix("routing.replies."), .queue("routing.results")])
         #expect(rules.honoursReplay == contract.honoursReplay)
         #expect(rules.reservedQueues == ["routing.commands", "routing.dead-letters"])
     }

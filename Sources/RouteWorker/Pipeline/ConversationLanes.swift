@@ -60,9 +60,11 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
 
     /// - Parameters:
     ///   - slots: how many deliveries may run at a time; at least 1.
-    ///   - reserved: for each source, how many of those no other source may take; together at most `slots`.
+    ///   - reserved: for each source, how many of those no other source may take; together at most `slots`, and fewer
+    ///     where a source has none of its own, since it could never start anything.
     init(slots: Int, reserved: [Int]) {
-        precondition(slots > 0 && reserved.reduce(0, +) <= slots, "more slots reserved than there are")
+        let free = slots - reserved.reduce(0, +)
+        precondition(slots > 0 && (free > 0 || free == 0 && !reserved.contains(0)), "some source could never start")
         self.slots = slots
         self.reserved = reserved
         runningBySource = Array(repeating: 0, count: reserved.count)
