@@ -117,7 +117,7 @@ let package = Package(
         // A small RabbitMQ client over librabbitmq. The one target that imports CRabbitMQ.
         .target(
             name: "AMQP",
-            dependencies: ["AMQPMessage", "CRabbitMQ", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["AMQPMessage", "CRabbitMQ"],
             swiftSettings: settings),
 
         // Pure: commands, answers, outcomes, dead letters, ids, JSON scanner, fingerprint.

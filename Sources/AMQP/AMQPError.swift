@@ -33,6 +33,8 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
     case closed
     /// The broker sent what the protocol does not allow there.
     case protocolViolation(String)
+    /// librabbitmq cannot read what the broker sent, which is most likely a message with malformed properties.
+    case unreadable
     /// librabbitmq failed in another way.
     case library(code: Int32, text: String)
 
@@ -65,7 +67,7 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
     public var remedy: Remedy {
         switch self {
         case .timeout, .blocked, .queueFull, .cancelled: .retry
-        case .unreachable, .connectionClosed, .connectionLost, .protocolViolation, .library: .reconnect
+        case .unreachable, .connectionClosed, .connectionLost, .protocolViolation, .unreadable, .library: .reconnect
         case .invalidConfiguration, .authenticationRefused, .accessRefused, .vhostMissing, .tls: .operatorMustAct
         // 404 no such queue or exchange, 405 locked by another, 406 declared otherwise, 530 not allowed.
         case .channelClosed(let code, _): [404, 405, 406, 530].contains(code) ? .operatorMustAct : .retry
@@ -99,6 +101,7 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
         case .queueFull: "too many messages are waiting to be published"
         case .closed: "the AMQP client is closed"
         case .protocolViolation(let what): "the broker broke the protocol: \(what)"
+        case .unreadable: "what the broker sent cannot be read (a message with malformed properties?)"
         case .library(let code, let text): "librabbitmq error \(code): \(text)"
         }
     }

@@ -180,6 +180,19 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     // MARK: Sending
 
+    /// Runs calls that write several frames. librabbitmq makes two or three small writes of each message and switches
+    /// Nagle's algorithm off: without the cork each message would be a packet of its own. A peer that takes nothing for
+    /// `limit` counts as frozen, and the socket is shut down.
+    func writing<Result>(limit: Duration, _ calls: () -> Result) -> Result {
+        let descriptor = descriptor
+        _ = crabbitmq_tcp_cork(descriptor, 1)
+        defer {
+            // The library closes the socket itself after some errors; the number may be somebody else's by then.
+            if self.descriptor == descriptor { _ = crabbitmq_tcp_cork(descriptor, 0) }
+        }
+        return socket.limiting(limit, calls)
+    }
+
     func publish(
         _ outgoing: OutgoingMessage, on channel: UInt16, _ arena: borrowing Arena
     ) throws(AMQPError) {
@@ -325,6 +338,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
             .connectionLost("the broker closed the socket")
         case AMQP_STATUS_SOCKET_ERROR.rawValue, AMQP_STATUS_TCP_ERROR.rawValue, AMQP_STATUS_SSL_ERROR.rawValue:
             .connectionLost("the socket failed")
+        case AMQP_STATUS_BAD_AMQP_DATA.rawValue: .unreadable
         case AMQP_STATUS_HEARTBEAT_TIMEOUT.rawValue: .connectionLost("no heartbeat from the broker")
         case AMQP_STATUS_TIMEOUT.rawValue: .timeout("waiting for the broker")
         default: .library(code: status, text: String(cString: amqp_error_string2(status)))

@@ -72,6 +72,9 @@ final class ConsumerLoop {
             slots[index].isOpen = false
             slots[index].failures = 0
             slots[index].due = .now
+            // One after another, so that an unreadable message comes when its channel can be told, not in the middle of
+            // another queue's subscribing.
+            if case .lost(.unreadable) = ending { slots[index].due = .now + .seconds(index) }
             let error: AMQPError
             switch ending {
             case .closed: error = .closed
@@ -122,12 +125,29 @@ final class ConsumerLoop {
     /// - Returns: whether there may be more.
     private func drain(_ connection: borrowing Connection) throws(AMQPError) -> Bool {
         var frame = amqp_frame_t()
-        while try connection.nextFrame(&frame) {
+        while true {
+            do {
+                guard try connection.nextFrame(&frame) else { return false }
+            } catch {
+                if error == .unreadable { rejectUnread(Int(frame.channel) - 1, connection) }
+                throw error
+            }
             try take(frame, connection)
             connection.releaseBuffers()
             if batch.count >= Self.batchLimit { return true }
         }
-        return false
+    }
+
+    /// A classic queue hands on property flags that librabbitmq cannot read, and would do so on every new connection.
+    /// Seen for the second time, such a message is rejected; writing is still safe after a failed read.
+    private func rejectUnread(_ index: Int, _ connection: borrowing Connection) {
+        guard slots.indices.contains(index), slots[index].isSubscribed,
+            case .deliver(let tag, true, let exchange, let routingKey)? = slots[index].assembler.begun
+        else { return }
+        try? connection.send(.reject(tag: tag), on: slots[index].channel)
+        onEvent(
+            .rejectedUnread(
+                queue: slots[index].subscription.queue, exchange: exchange, routingKey: routingKey))
     }
 
     private func take(_ frame: amqp_frame_t, _ connection: borrowing Connection) throws(AMQPError) {
@@ -204,7 +224,7 @@ final class ConsumerLoop {
             }
         }
         var failure: AMQPError?
-        connection.socket.limiting(Self.writeLimit) {
+        connection.writing(limit: Self.writeLimit) {
             for index in slots.indices where slots[index].isSubscribed {
                 let channel = slots[index].channel
                 slots[index].ledger.flush { action in

@@ -79,6 +79,9 @@ public enum ConsumerEvent: Sendable {
     /// settled again. Told of every queue also when the connection is lost. The consumer subscribes again by itself.
     /// Where a first attempt fails, the generation is one that no receipt carries.
     case subscriptionLost(queue: String, generation: UInt64, AMQPError)
+    /// A message was rejected unseen, to the queue's dead-letter exchange, because librabbitmq cannot read its properties
+    /// and breaks the connection over it each time it comes.
+    case rejectedUnread(queue: String, exchange: String, routingKey: String)
     /// The connection is gone; the consumer connects again by itself.
     case connectionLost(AMQPError)
     /// There is no connection, for this reason; the next attempt follows after the given time.

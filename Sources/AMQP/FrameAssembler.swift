@@ -60,6 +60,11 @@ struct FrameAssembler {
         self.bodyLimit = bodyLimit
     }
 
+    /// The method of a message whose header frame has not come.
+    var begun: IncomingMethod? {
+        if case .awaitingHeader(let method) = state { method } else { nil }
+    }
+
     mutating func method(_ method: IncomingMethod) -> AssemblerAction {
         switch method {
         case .channelClose, .connectionClose:

@@ -17,12 +17,16 @@ final class PublisherLoop {
     private let onResults: ([PublishResult]) -> Void
     private let onEvent: (PublisherEvent) -> Void
 
-    private var queue: [Outgoing] = []
-    /// Entries of `queue` before this are gone.
-    private var head = 0
-    private var queuedBytes = 0
+    /// What is kept of a message in flight.
+    private struct InFlight {
+        let waiter: Waiter
+        let deadline: ContinuousClock.Instant
+        let exchange: String
+    }
+
+    private var backlog = Backlog()
     private var taken: [Outgoing] = []
-    private var ledger = ConfirmLedger<Outgoing>()
+    private var ledger = ConfirmLedger<InFlight>()
     private var assembler = FrameAssembler(bodyLimit: 0)
     private var results: [PublishResult] = []
     private var blockedBecause: String?
@@ -32,6 +36,9 @@ final class PublisherLoop {
     /// While above zero, messages go one at a time, because the broker closed the channel over one of several and did
     /// not say which: when it happens again, the guilty one is known.
     private var cautious = 0
+    /// The window was full and has not half emptied since: filling it up again for every single confirm would cost a
+    /// turn of the loop and a packet per message.
+    private var isFull = false
 
     init(
         shared: PublisherShared, limits: PublisherLimits, onResults: @escaping @Sendable ([PublishResult]) -> Void,
@@ -57,9 +64,7 @@ final class PublisherLoop {
             },
             serve: serve)
         failAll(.closed)
-        for outgoing in queue[head...] { tell(outgoing.waiter, .failed(.closed)) }
-        queue = []
-        head = 0
+        backlog.removeAll { tell($0, .failed(.closed)) }
         tellResults()
         shared.drop(onResults)
         shared.lifecycle.end()
@@ -120,13 +125,13 @@ final class PublisherLoop {
             switch phase {
             case .running: break
             case .closing(let deadline):
-                if (ledger.isEmpty && head == queue.count) || deadline <= .now {
+                if (ledger.isEmpty && backlog.isEmpty) || deadline <= .now {
                     return close(connection, by: deadline)
                 }
             case .stopping, .ended: return .closed
             }
             if hasMore { continue }
-            let isWaiting = !ledger.isEmpty || head < queue.count || phase != .running
+            let isWaiting = !ledger.isEmpty || !backlog.isEmpty || phase != .running
             isReadable = shared.lifecycle.wake.wait(
                 socket: connection.descriptor,
                 atMost: isWaiting ? min(connection.longestWait, Self.tick) : connection.longestWait)
@@ -139,17 +144,11 @@ final class PublisherLoop {
         taken.removeAll(keepingCapacity: true)
         shared.state.withLock { state in
             swap(&state.incoming, &taken)
-            state.status.queued = queue.count - head + taken.count
+            state.status.queued = backlog.count + taken.count
             state.status.unconfirmed = ledger.count
         }
         for outgoing in taken {
-            let bytes = outgoing.message.message.body.count
-            if queue.count - head >= limits.queuedMessages || queuedBytes + bytes > limits.queuedBytes {
-                tell(outgoing.waiter, .failed(.queueFull))
-            } else {
-                queuedBytes += bytes
-                queue.append(outgoing)
-            }
+            if !backlog.append(outgoing, limits: limits) { tell(outgoing.waiter, .failed(.queueFull)) }
         }
         taken.removeAll(keepingCapacity: true)
     }
@@ -173,28 +172,19 @@ final class PublisherLoop {
         ledger.abandon(where: { $0.deadline <= now }) { outgoing in
             tell(outgoing.waiter, .failed(.timeout("waiting for the broker's confirm")))
         }
-        guard queue[head...].contains(where: { $0.deadline <= now }) else { return }
-        let why: AMQPError =
-            if let blockedBecause {
-                .blocked(blockedBecause)
-            } else {
-                lastError ?? .timeout("waiting to be published")
-            }
-        var kept: [Outgoing] = []
-        queuedBytes = 0
-        for outgoing in queue[head...] {
-            if outgoing.deadline <= now {
-                tell(outgoing.waiter, .failed(why))
-            } else {
-                kept.append(outgoing)
-                queuedBytes += outgoing.message.message.body.count
-            }
+        backlog.expire(at: now) { waiter in
+            let why: AMQPError =
+                if let blockedBecause {
+                    .blocked(blockedBecause)
+                } else {
+                    lastError ?? .timeout("waiting to be published")
+                }
+            tell(waiter, .failed(why))
         }
-        queue = kept
-        head = 0
     }
 
     private func failAll(_ error: AMQPError) {
+        isFull = false
         ledger.failAll { outgoing, entry in
             if let returned = entry.returned {
                 tell(outgoing.waiter, .returned(code: returned.code, text: returned.text))
@@ -208,11 +198,13 @@ final class PublisherLoop {
 
     /// - Returns: whether more could go out at once.
     private func publishWhatFits(_ connection: borrowing Connection) throws(AMQPError) -> Bool {
-        guard blockedBecause == nil, head < queue.count else { return false }
+        guard blockedBecause == nil, !backlog.isEmpty else { return false }
+        if isFull, ledger.count > limits.windowMessages / 2 || ledger.bytes > limits.windowBytes / 2 { return false }
+        isFull = false
         var failure: AMQPError?
-        let hasMore = connection.socket.limiting(Self.writeLimit) {
+        let hasMore = connection.writing(limit: Self.writeLimit) {
             var written = 0
-            while head < queue.count {
+            while !backlog.isEmpty {
                 if written > Self.bytesPerTurn { return true }
                 do throws(AMQPError) {
                     guard let bytes = try publishNext(connection) else { return false }
@@ -224,7 +216,6 @@ final class PublisherLoop {
             }
             return false
         }
-        compactQueue()
         if let failure { throw failure }
         lastError = nil
         return hasMore
@@ -233,17 +224,20 @@ final class PublisherLoop {
     /// Publishes or refuses the next message.
     /// - Returns: the bytes written, or `nil` when it has to wait.
     private func publishNext(_ connection: borrowing Connection) throws(AMQPError) -> Int? {
-        let outgoing = queue[head]
+        guard let outgoing = backlog.first else { return nil }
         let size: Int
         do {
             size = try WireSize.of(outgoing.message, frameMax: connection.frameMax)
         } catch {
-            removeFirst()
+            backlog.removeFirst()
             tell(outgoing.waiter, .refused(error))
             return 0
         }
         let window = cautious > 0 ? 1 : limits.windowMessages
-        if ledger.count >= window || (!ledger.isEmpty && ledger.bytes + size > limits.windowBytes) { return nil }
+        if ledger.count >= window || (!ledger.isEmpty && ledger.bytes + size > limits.windowBytes) {
+            isFull = cautious == 0
+            return nil
+        }
         var key: ReturnKey?
         if outgoing.message.mandatory {
             let own = ReturnKey(
@@ -252,27 +246,14 @@ final class PublisherLoop {
             if ledger.isInFlight(own) { return nil }
             key = own
         }
-        removeFirst()
+        backlog.removeFirst()
         // Noted first: when the write fails, the broker may have it all the same.
-        ledger.published(outgoing, key: key, bytes: size)
+        ledger.published(
+            InFlight(waiter: outgoing.waiter, deadline: outgoing.deadline, exchange: outgoing.message.exchange),
+            key: key, bytes: size)
         if cautious > 0 { cautious -= 1 }
         try connection.publish(outgoing.message, on: Self.channel, arena)
         return size
-    }
-
-    private func removeFirst() {
-        queuedBytes -= queue[head].message.message.body.count
-        head += 1
-    }
-
-    private func compactQueue() {
-        if head == queue.count {
-            queue.removeAll(keepingCapacity: true)
-            head = 0
-        } else if head > 1024, head > queue.count / 2 {
-            queue.removeFirst(head)
-            head = 0
-        }
     }
 
     // MARK: Reading
@@ -358,8 +339,8 @@ final class PublisherLoop {
         ledger.failAll { outgoing, entry in
             // 404 and 403 name the exchange: "no exchange 'x' in vhost '/'". Every message to it shares its fate.
             let isNamed =
-                (code == 404 || code == 403) && !outgoing.message.exchange.isEmpty
-                && text.contains("exchange '\(outgoing.message.exchange)'")
+                (code == 404 || code == 403) && !outgoing.exchange.isEmpty
+                && text.contains("exchange '\(outgoing.exchange)'")
             if let returned = entry.returned {
                 tell(outgoing.waiter, .returned(code: returned.code, text: returned.text))
             } else if isPublish && (isOnlyOne || isNamed) {

@@ -38,6 +38,9 @@ static inline int crabbitmq_tcp_user_timeout(int fd, unsigned int milliseconds) 
     return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds);
 }
 
+/// While on, only full segments leave; turning it off sends the rest.
+static inline int crabbitmq_tcp_cork(int fd, int on) { return setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on); }
+
 static inline int crabbitmq_send_timeout(int fd, long seconds) {
     struct timeval timeout = {seconds, 0};
     return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);

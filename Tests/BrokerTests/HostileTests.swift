@@ -64,11 +64,55 @@ import Testing
         #expect(deliveries.map(\.isComplete) == [false, true])
     }
 
-    /// The last bit of the property flags announces another word of flags. RabbitMQ ignores and forwards it, librabbitmq
-    /// cannot read the message then: the connection breaks once, and the quorum queue delivers the message again with
-    /// its properties written anew.
+    /// The last bit of the property flags announces another word of flags, which librabbitmq looks for in vain. A quorum
+    /// queue does not hand it on.
+    private let flagsThatClaimToGoOn: [UInt8] = [0x00, 0x81] + [1, UInt8(ascii: "i")]
+
     @Test func propertyFlagsThatClaimToGoOn() async throws {
-        let deliveries = try await deliveries(of: [0x00, 0x81] + [1, UInt8(ascii: "i")])
-        #expect(Set(deliveries.map(\.message.body)) == [[1], [2]])
+        let deliveries = try await deliveries(of: flagsThatClaimToGoOn)
+        #expect(deliveries.map(\.message.body) == [[1], [2]])
+        #expect(deliveries.map(\.message.properties.messageID) == ["i", nil])
+        #expect(deliveries.map(\.isComplete) == [true, true])
+    }
+
+    /// A classic queue does, and breaks the connection with it until the message is rejected unread.
+    @Test func unreadableMessageIsRejectedAndTheOthersAreDelivered() async throws {
+        try await withQueue { admin, dead in
+            let classic: FieldTable = [
+                "x-queue-type": .string("classic"), "x-dead-letter-exchange": .string(""),
+                "x-dead-letter-routing-key": .string(dead),
+            ]
+            try await withQueue(arguments: classic) { _, quiet in
+                try await withQueue(arguments: classic) { admin, queue in
+                    let publisher = try RawPublisher(AMQPEndpoint(url: TestBroker.url))
+                    try publisher.publish(to: queue, properties: [0, 0], body: [0])
+                    try publisher.publish(to: queue, properties: flagsThatClaimToGoOn, body: [1])
+                    try publisher.publish(to: queue, properties: [0, 0], body: [2])
+                    try publisher.finish()
+                    let consumer = try RecordingConsumer([
+                        Subscription(queue: queue, prefetch: 10), Subscription(queue: quiet, prefetch: 10),
+                    ])
+                    let rejected = try await consumer.next("a rejection") { event in
+                        if case .rejectedUnread(let queue, _, let routingKey) = event {
+                            [queue, routingKey]
+                        } else {
+                            nil
+                        }
+                    }
+                    #expect(rejected == [queue, queue])
+                    var bodies: Set<[UInt8]> = []
+                    while bodies.count < 2 {
+                        let deliveries = try await consumer.deliveries(1)
+                        consumer.consumer.settle(deliveries.map { .ack($0.receipt) })
+                        bodies.formUnion(deliveries.map(\.message.body))
+                    }
+                    #expect(bodies == [[0], [2]])
+                    await consumer.consumer.close()
+                    #expect(try await admin.queue(queue)?.messages == 0)
+                }
+            }
+            let deadLetter = try #require(try await admin.queue(dead))
+            #expect(deadLetter.messages == 1)
+        }
     }
 }

@@ -59,7 +59,7 @@ import Testing
                             try await broker.kill()
                             try await broker.restart()
                         }
-                    case .subscribed, .subscriptionLost, .connectionLost, .retrying: break
+                    case .subscribed, .subscriptionLost, .rejectedUnread, .connectionLost, .retrying: break
                     }
                     if seen.count == 20_000 { break }
                 }

@@ -148,6 +148,12 @@ public actor DeliveryPipeline {
                     metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
             }
             lose(index)
+        case .rejectedUnread(let queue, let exchange, let routingKey):
+            logger.error(
+                "a message whose properties cannot be read was rejected to the broker's dead-letter exchange",
+                metadata: [
+                    LogKey.queue: "\(queue)", "exchange": "\(exchange)", "routingKey": "\(routingKey)",
+                ])
         case .connectionLost(let error):
             logger.warning("lost the consuming connection", metadata: [LogKey.error: "\(error)"])
         case .retrying(let error, let delay):
