@@ -1,0 +1,200 @@
+// The command line: help, exit codes, and words that say what is wrong.
+
+import AMQP
+import CommandClient
+import Foundation
+import InteractionSandbox
+import TestSupport
+import Testing
+
+@Suite("Command line", .serialized, .showsWorkerLog, .timeLimit(.minutes(3)))
+struct CommandLineTests {
+    /// How a run of the program ended, and all that it said.
+    struct Run {
+        var exit: ChildProcess.Exit
+        var output = ""
+        var error = ""
+
+        init(_ child: ChildProcess) async {
+            for await line in child.lines() {
+                switch line.source {
+                case .output: output += line.text + "\n"
+                case .error: error += line.text + "\n"
+                }
+            }
+            exit = await child.exit()
+        }
+
+        init(_ arguments: [String], environment: [String: String] = [:]) async throws {
+            await self.init(
+                try ChildProcess(ChildProcess.product("route-worker"), arguments, environment: environment))
+        }
+    }
+
+    @Test(
+        "Every command has help with examples",
+        arguments: [
+            [], ["run"], ["send"], ["sandbox"], ["topology"], ["topology", "declare"], ["topology", "check"], ["check"],
+            ["version"],
+        ])
+    func help(command: [String]) async throws {
+        let run = try await Run(command + ["--help"])
+        #expect(run.exit == .code(0))
+        #expect(run.output.contains("EXAMPLES"))
+        #expect(run.output.contains((["route-worker"] + command).joined(separator: " ")))
+        #expect(run.error.isEmpty)
+    }
+
+    @Test("The version is printed")
+    func version() async throws {
+        let run = try await Run(["version"])
+        #expect(run.exit == .code(0))
+        #expect(run.output.hasPrefix("route-worker "))
+    }
+
+    @Test(
+        "Wrong usage ends with 2",
+        arguments: [
+            ["walk"], ["run", "--fast"], ["send"], ["send", "--generate", "some"], ["run", "--set", "novalue"],
+            ["send", "--generate", "5", "--conversation", "c"], ["sandbox", "--fault", "503@often"],
+        ])
+    func usage(arguments: [String]) async throws {
+        let run = try await Run(arguments)
+        #expect(run.exit == .code(2))
+        #expect(run.error.contains("Usage:") || run.error.contains("USAGE:"))
+        #expect(run.output.isEmpty)
+    }
+
+    @Test(
+        "A broken configuration ends with 78 and says where and what is wrong",
+        arguments: [
+            ("worker:\n  concurrency: many\n", "worker.yaml:2", "concurrency"),
+            ("worker:\n  concurency: 5\n", "worker.yaml:2", "concurrency"),
+            ("worker: {concurrency: 5\n", "worker.yaml:2", "YAML"),
+            ("amqp:\n  heartbeat: 30s\namqp:\n  heartbeat: 20s\n", "worker.yaml:1", "again in line 3"),
+        ])
+    func configuration(file: String, place: String, word: String) async throws {
+        let folder = try TemporaryFolder()
+        let path = try folder.write(file, to: "worker.yaml")
+        for command in ["run", "check"] {
+            let run = try await Run([command, "--config", path])
+            #expect(run.exit == .code(78))
+            #expect(run.error.contains(place))
+            #expect(run.error.contains(word))
+        }
+    }
+
+    @Test("A missing file, no org, and a store that cannot be opened end with 78 too")
+    func moreConfiguration() async throws {
+        let folder = try TemporaryFolder()
+        var run = try await Run(["run", "--config", folder.path("nothing.yaml")])
+        #expect(run.exit == .code(78))
+        #expect(run.error.contains("nothing.yaml"))
+
+        run = try await Run(["run"])
+        #expect(run.exit == .code(78))
+        #expect(run.error.contains("orgs"))
+
+        try await withHarness(HarnessOptions(settings: ["store.url=sqlite:/nowhere/at/all.db"])) { harness in
+            let run = await Run(try harness.tool("run"))
+            #expect(run.exit == .code(78))
+            #expect(run.error.contains("store.url"))
+        }
+    }
+
+    @Test("check finds everything well, and each part that is not")
+    func check() async throws {
+        var options = HarnessOptions()
+        options.sandbox.acceptsAnyToken = false
+        options.sandbox.fixedTokens = ["a-token"]
+        try await withHarness(options) { harness in
+            var run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(0), "\(run.output)")
+            for part in ["configuration", "broker", "queues", "store", "org acme", "org globex"] {
+                #expect(run.output.contains("ok    \(part):"))
+            }
+            #expect(harness.sandbox.summary().totals.created == 0)
+
+            _ = try harness.folder.write("another-token\n", to: "token")
+            run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(1))
+            #expect(run.output.contains("FAIL  org acme:"))
+            #expect(run.output.contains("10004"))
+            #expect(!run.output.contains("another-token") && !run.error.contains("another-token"))
+
+            _ = try harness.folder.write("a-token\n", to: "token")
+            try await harness.delete(harness.deadLetters)
+            run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(1))
+            #expect(run.output.contains("'\(harness.deadLetters)' is missing"))
+            #expect(run.output.contains("ok    broker:"))
+        }
+    }
+
+    @Test("check says that there is no broker, and never shows its password")
+    func deadBroker() async throws {
+        try await withHarness { harness in
+            let url = "amqp://user:a-secret@127.0.0.1:\(try FreePort.find())/"
+            let run = try await Run(
+                ["check", "--config", harness.configFile], environment: ["AMQP_URL": url])
+            #expect(run.exit == .code(1))
+            #expect(run.output.contains("FAIL  broker:"))
+            #expect(run.output.contains("127.0.0.1"))
+            // Everything else is looked at all the same.
+            #expect(run.output.contains("ok    org acme:"))
+            #expect(!run.output.contains("a-secret") && !run.error.contains("a-secret"))
+        }
+    }
+
+    @Test("topology declares what is missing, and tells what is otherwise")
+    func topology() async throws {
+        try await withHarness { harness in
+            #expect(await Run(try harness.tool("topology", "check")).exit == .code(0))
+            try await harness.delete(harness.queues[0])
+            try await harness.delete(harness.results)
+            _ = try await AMQPAdmin.withConnection(harness.broker) { admin in
+                try await admin.declareQueue(harness.results, arguments: ["x-queue-type": .string("classic")])
+            }
+            let run = await Run(try harness.tool("topology", "check"))
+            #expect(run.exit == .code(1))
+            #expect(run.output.contains("'\(harness.queues[0])' is missing"))
+            #expect(run.output.contains("'\(harness.results)' was declared otherwise"))
+
+            #expect(await Run(try harness.tool("topology", "declare")).exit == .code(1))
+            try await harness.delete(harness.results)
+            #expect(await Run(try harness.tool("topology", "declare")).exit == .code(0))
+            #expect(await Run(try harness.tool("topology", "check")).exit == .code(0))
+        }
+    }
+
+    @Test("send waits for the answers, shows them, and counts effects at the sandbox")
+    func send() async throws {
+        try await withHarness { harness in
+            let ready = harness.folder.path("ready")
+            let worker = try harness.tool("run", "--ready-file", ready)
+            try await until("the ready file") { FileManager.default.fileExists(atPath: ready) }
+            let (id, conversation) = (newID(), newID())
+            var run = await Run(
+                try harness.tool(
+                    "send", "--org", "acme", "--conversation", conversation, "--request-id", id, "--wait", "--json"))
+            #expect(run.exit == .code(0), "\(run.error)")
+            #expect(run.output.contains(id) && run.output.contains("\"outcome\":\"succeeded\""))
+
+            let file = try harness.folder.write(
+                """
+                {"command": "delete", "org": "acme", "payload": {"conversationIdentifier": "\(conversation)"}}
+                {"raw": {"headers": {"Command": "route"}, "body": "no JSON"}}
+
+                """, to: "commands.jsonl")
+            run = await Run(try harness.tool("send", "--file", file, "--wait"))
+            #expect(run.exit == .code(0), "\(run.error)")
+            #expect(run.output.contains("succeeded") && run.output.contains("invalid"))
+
+            #expect(await worker.stop() == .code(0))
+            run = await Run(
+                try harness.tool("send", "--org", "acme", "--conversation", newID(), "--wait", "--patience", "0.5"))
+            #expect(run.exit == .code(1))
+            #expect(run.error.contains("is a worker running?"))
+        }
+    }
+}
