@@ -133,10 +133,12 @@ let package = Package(
 
         .testTarget(
             name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
-        .testTarget(name: "AMQPTests", dependencies: ["AMQP", "AMQPMessage"], swiftSettings: settings),
+        .testTarget(
+            name: "AMQPTests", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
         // The AMQP client against a real broker, which `deploy/test` starts.
         .testTarget(
-            name: "BrokerTests", dependencies: ["AMQP", "AMQPMessage", "TestSupport"], swiftSettings: settings),
+            name: "BrokerTests", dependencies: ["AMQP", "AMQPMessage", "RoutingContract", "TestSupport"],
+            swiftSettings: settings),
         .testTarget(
             name: "IdempotencyStoreTests",
             dependencies: ["IdempotencyStore", "SQLiteIdempotencyStore", "RoutingContract"],

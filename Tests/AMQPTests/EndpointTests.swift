@@ -1,4 +1,5 @@
 // Broker addresses, what is wrong with bad ones, and waiting between attempts.
+import RoutingContract
 import Testing
 
 @testable import AMQP
@@ -86,7 +87,7 @@ import Testing
     @Test func anyTextIsAnswered() {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         let alphabet = Array("amqps:/@?#[]%=&0159azé\u{0}.- ")
         for _ in 0..<20_000 {
             let tail = (0..<Int.random(in: 0...30, using: &random)).compactMap { _ in
@@ -115,7 +116,7 @@ import Testing
     }
 
     @Test func jitterIsFull() {
-        var random = SeededGenerator(7)
+        var random = SeededGenerator(seed: 7)
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1))
         let delays = (0..<1000).map { _ in backoff.delay(afterFailures: 1, using: &random) }
         #expect(delays.contains { $0 < .milliseconds(50) } && delays.contains { $0 > .milliseconds(950) })

@@ -1,5 +1,6 @@
 // Transcripts of the frame assembler: frames in, actions out.
 import AMQPMessage
+import RoutingContract
 import Testing
 
 @testable import AMQP
@@ -82,7 +83,7 @@ import Testing
     @Test func anySequenceOfFramesIsAnswered() {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         var assembler = FrameAssembler(bodyLimit: 64)
         for _ in 0..<50_000 {
             let bytes = (0..<Int.random(in: 0...40, using: &random)).map { _ in

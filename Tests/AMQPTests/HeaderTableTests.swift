@@ -1,6 +1,7 @@
 // Header tables: what librabbitmq writes is read back the same, and no bytes from outside trap.
 import AMQPMessage
 import CRabbitMQ
+import RoutingContract
 import Testing
 
 @testable import AMQP
@@ -36,7 +37,7 @@ import Testing
     @Test func randomTablesComeBack() throws {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<500 {
             let table = random.table(depth: 0)
             let decoded = read(try encoded(table))
@@ -105,7 +106,7 @@ import Testing
     @Test func mutatedBytesNeverTrap() throws {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<300 {
             var bytes = try encoded(random.table(depth: 0))
             for _ in 0..<20 {
@@ -173,22 +174,5 @@ extension SeededGenerator {
         case 17: .array((0..<Int.random(in: 0...4, using: &self)).map { _ in value(depth: depth + 1) })
         default: .table(table(depth: depth + 1))
         }
-    }
-}
-
-/// Repeats a run from its printed seed (SplitMix64).
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(_ seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

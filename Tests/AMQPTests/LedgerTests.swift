@@ -1,4 +1,5 @@
 // Transcripts of the two ledgers: acks merged where the order allows, confirms resolved in ranges.
+import RoutingContract
 import Testing
 
 @testable import AMQP
@@ -68,7 +69,7 @@ import Testing
     @Test func brokerAgreesWithEverySequence() {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         for _ in 0..<200 {
             var ledger = AckLedger()
             var atBroker: Set<UInt64> = []
@@ -225,7 +226,7 @@ import Testing
     @Test func everyWaiterIsToldOnce() {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")
-        var random = SeededGenerator(seed)
+        var random = SeededGenerator(seed: seed)
         var ledger = ConfirmLedger<UInt64>()
         var told: [UInt64: Int] = [:]
         var open: Set<UInt64> = []

@@ -78,7 +78,8 @@ import Testing
         let policy = OrgPolicy(
             retry: RetryPolicy(attempts: 2, backoff: Backoff(minimum: .zero, maximum: .zero)))
         await PipelineStage.run(
-            api: ScriptedAPI([ScriptedAPI.busy, ScriptedAPI.accepted, ScriptedAPI.busy, ScriptedAPI.busy]), policy: policy
+            api: ScriptedAPI([ScriptedAPI.busy, ScriptedAPI.accepted, ScriptedAPI.busy, ScriptedAPI.busy]),
+            policy: policy
         ) { stage in
             stage.deliver(PipelineStage.delivery(1, request: 1))
             _ = await stage.settled(1)
@@ -206,10 +207,11 @@ import Testing
             api.letGo()
             // The stale receipt may be handed over too: the consumer drops it.
             let settled = await stage.settled(3)
-            #expect(Set(settled.suffix(2)).isSubset(of: [
-                .ack(Receipt(generation: 2, channel: 1, deliveryTag: 1)),
-                .ack(Receipt(generation: 2, channel: 1, deliveryTag: 2)),
-            ]))
+            #expect(
+                Set(settled.suffix(2)).isSubset(of: [
+                    .ack(Receipt(generation: 2, channel: 1, deliveryTag: 1)),
+                    .ack(Receipt(generation: 2, channel: 1, deliveryTag: 2)),
+                ]))
             #expect(api.calls.map(\.key.request).count == 2)
         }
     }

@@ -159,7 +159,8 @@ struct PipelineStage: Sendable {
         attribute: String = "", issuedAt: Timestamp? = nil, deadline: Timestamp? = nil, replyTo: String? = nil,
         redelivered: Bool = false
     ) -> Delivery {
-        let requestID = "6f1c2a3e-0d4b-4c5a-9e8f-" + String(repeating: "0", count: 12 - "\(request)".count) + "\(request)"
+        let requestID =
+            "6f1c2a3e-0d4b-4c5a-9e8f-" + String(repeating: "0", count: 12 - "\(request)".count) + "\(request)"
         var headers: FieldTable = [
             "Command": .string(command), "RequestId": .string(requestID), "OrgId": .string("acme"),
         ]
