@@ -22,7 +22,8 @@ struct RouteWorkerCommand: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self, ConfigCommand.self,
+            RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self,
+            ConfigCommand.self,
             VersionCommand.self,
         ])
 

@@ -63,10 +63,10 @@ extension DeliveryPipeline {
                     step = progress.recorded(try await store.record(result, for: claim), result)
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
-                    // since losing it makes the command `unknown`.
+                    // since losing it makes the command `unknown`; once more when the worker drains.
                     logger.error("cannot record", metadata: [LogKey.error: "\(error)"])
-                    await pause(progress.storeBackoff(using: &generator), ticket, work)
                     guard !isDraining else { return nil }
+                    await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
                 // A release that fails costs others the wait for the lease, and looks to them like an interruption.

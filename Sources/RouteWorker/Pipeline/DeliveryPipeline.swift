@@ -152,7 +152,7 @@ public actor DeliveryPipeline {
             logger.error(
                 "a message whose properties cannot be read was rejected to the broker's dead-letter exchange",
                 metadata: [
-                    LogKey.queue: "\(queue)", "exchange": "\(exchange)", "routingKey": "\(routingKey)",
+                    LogKey.queue: "\(queue)", LogKey.exchange: "\(exchange)", LogKey.routingKey: "\(routingKey)",
                 ])
         case .connectionLost(let error):
             logger.warning("lost the consuming connection", metadata: [LogKey.error: "\(error)"])
@@ -208,16 +208,24 @@ public actor DeliveryPipeline {
             let settlement = await settle(work, ticket)
             if let settlement { acknowledgeSoon(settlement) }
             lanes.finish(ticket)
-            pump()
         }
     }
 
+    /// What this runner does next. A runner that has finished a delivery takes over its slot without a detour.
     private func nextStart() async -> (Lanes.Ticket, Work)? {
         if let start = started.popFirst() { return start }
-        if lanes.isClosed && lanes.isIdle { return nil }
+        while let start = lanes.next() {
+            switch start {
+            case .start(let ticket, let work): return (ticket, work)
+            case .resume(let ticket): resume(ticket)
+            }
+        }
+        endIfDrained()
+        if isDrained { return nil }
         return await withCheckedContinuation { idleRunners.append($0) }
     }
 
+    /// Starts whatever the slots allow, after something was delivered, paused or woken.
     private func pump() {
         while let start = lanes.next() {
             switch start {
@@ -228,11 +236,20 @@ public actor DeliveryPipeline {
                     started.append((ticket, work))
                     wantRunner.yield()
                 }
-            case .resume(let ticket):
-                sleepers.removeValue(forKey: ticket)?.continuation.resume()
+            case .resume(let ticket): resume(ticket)
             }
         }
-        guard lanes.isClosed && lanes.isIdle else { return }
+        endIfDrained()
+    }
+
+    private func resume(_ ticket: Lanes.Ticket) {
+        sleepers.removeValue(forKey: ticket)?.continuation.resume()
+    }
+
+    private var isDrained: Bool { lanes.isClosed && lanes.isIdle }
+
+    private func endIfDrained() {
+        guard isDrained else { return }
         flushSettlements()
         for runner in idleRunners { runner.resume(returning: nil) }
         idleRunners.removeAll()

@@ -40,7 +40,7 @@ public struct HousekeepingService: Service {
                 purged += count
                 guard count == step else { break }
             }
-            if purged > 0 { logger.debug("purged", metadata: ["count": "\(purged)"]) }
+            if purged > 0 { logger.debug("purged", metadata: [LogKey.count: "\(purged)"]) }
         } catch {
             logger.warning("cannot purge", metadata: [LogKey.error: "\(error)"])
         }

@@ -41,10 +41,12 @@ public struct RoutingService: Service {
         var load = await pipeline.load
         logger.info(
             "draining",
-            metadata: ["running": "\(load.running)", "paused": "\(load.paused)", "waiting": "\(load.waiting)"])
+            metadata: [
+                LogKey.running: "\(load.running)", LogKey.paused: "\(load.paused)", LogKey.waiting: "\(load.waiting)",
+            ])
         guard await !pipeline.drain(within: drainTimeout) else { return }
         load = await pipeline.load
         logger.warning(
-            "the drain took too long; calls under way are cut off", metadata: ["running": "\(load.running)"])
+            "the drain took too long; calls under way are cut off", metadata: [LogKey.running: "\(load.running)"])
     }
 }

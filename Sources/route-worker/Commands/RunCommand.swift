@@ -52,8 +52,8 @@ struct RunCommand: AsyncParsableCommand {
         logger.info(
             "starting",
             metadata: [
-                LogKey.worker: "\(settings.worker.name)", "version": "\(RouteWorkerCommand.version)",
-                "orgs": "\(settings.orgs.count)", "concurrency": "\(settings.worker.concurrency)",
+                LogKey.worker: "\(settings.worker.name)", LogKey.version: "\(RouteWorkerCommand.version)",
+                LogKey.orgs: "\(settings.orgs.count)", LogKey.concurrency: "\(settings.worker.concurrency)",
             ])
         // Services end in reverse: first the consumer and its pipeline, last what they need.
         try await runServices(

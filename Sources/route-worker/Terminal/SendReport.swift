@@ -68,7 +68,7 @@ struct SendReport {
                 answer?.errorCode.map(String.init) ?? "", answer.map { String($0.attempts) } ?? "",
                 answer?.reason ?? "",
             ]
-            if let effects { cells.insert(command.requestKey.map { String(effects[$0, default: 0]) } ?? "", at: 7) }
+            if let effects { cells.insert(command.effectKey.map { String(effects[$0, default: 0]) } ?? "", at: 7) }
             table.add(cells)
         }
         return table.rendered()
@@ -88,7 +88,7 @@ struct SendReport {
                 String(first.reduce(0) { $0 + ($1.answer?.attempts ?? 0) }),
             ]
             if let effects {
-                let ids = Set(commands.compactMap(\.requestKey))
+                let ids = Set(commands.compactMap(\.effectKey))
                 cells.append(String(ids.reduce(0) { $0 + effects[$1, default: 0] }))
             }
             table.add(cells)
@@ -100,6 +100,9 @@ struct SendReport {
 extension CommandSender.Sent {
     /// The RequestId as the ledger has it.
     fileprivate var requestKey: String? { spec.requestID.flatMap { RequestID($0) }?.description }
+
+    /// The RequestId, where effects on the ledger are this command's: those of a conflict are another's.
+    fileprivate var effectKey: String? { answer?.outcome == .conflict ? nil : requestKey }
 }
 
 /// Draws a progress bar from whichever thread has news.
