@@ -175,11 +175,9 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "InteractionSandbox", "RouteWorker",
-                "RoutingContract",
-                "SQLiteIdempotencyStore", "TestSupport", "WorkerSettings",
-                .product(name: "AsyncHTTPClient", package: "async-http-client"),
-                .product(name: "NIOPosix", package: "swift-nio"),
+                "AMQP", "AMQPMessage", "CommandClient", "InteractionSandbox", "RouteWorker", "RoutingContract",
+                "TestSupport", "route-worker",
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
 

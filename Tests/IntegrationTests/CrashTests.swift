@@ -8,8 +8,8 @@ import Testing
 
 @Suite("Crashes in mid-call", .serialized, .showsWorkerLog, .timeLimit(.minutes(3)))
 struct CrashTests {
-    /// The shortest lease that the settings allow, since an interrupted call is only decided when its lease ends.
-    private static let shortLease = ["defaults.callTimeout=1s", "store.timeout=400ms", "store.lease=6500ms"]
+    /// A short lease, since an interrupted call is only decided when its lease ends.
+    private static let shortLease = ["defaults.callTimeout=5s", "store.timeout=1s", "store.lease=11500ms"]
 
     @Test("A route whose worker was killed is unknown, a delete is made again, what had not begun succeeds")
     func workerKilled() async throws {

@@ -81,7 +81,7 @@ struct TroubleTests {
         try await withHarness(HarnessOptions(settings: ["store.timeout=300ms"])) { harness in
             let worker = try await harness.startWorker()
             let answers = try harness.collectAnswers()
-            try harness.sandbox.add(Fault(shorthand: "latency=2000"))
+            try harness.sandbox.add(Fault(shorthand: "latency=4000"))
             let commands = (0..<5).map { _ in CommandSpec.route() }
             try await harness.send(commands)
             try await until("the calls") { harness.sandbox.ledger().count == 5 }
