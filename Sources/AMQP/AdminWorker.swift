@@ -54,6 +54,7 @@ final class AdminWorker: Sendable {
                 // This thread sleeps between calls and would not send heartbeats.
                 let connection = try Connection.open(
                     endpoint, name: configuration.connectionName, heartbeats: false, socket: socket)
+                try connection.takeLargerFrames()
                 ready.resume(returning: nil)
                 end(work(connection))
                 return

@@ -151,6 +151,15 @@ struct Connection: ~Copyable, @unchecked Sendable {
         }
     }
 
+    /// Takes in frames up to 1 MiB, whatever was agreed: a broker puts a message's headers into one frame together with
+    /// what it adds to them (a count of deliveries, why it was dead-lettered), and librabbitmq breaks the connection over
+    /// a frame above its limit. Only where nothing is published: the library splits bodies by the same limit.
+    func takeLargerFrames() throws(AMQPError) {
+        let seconds = Int32(amqp_get_heartbeat(state))
+        let status = amqp_tune_connection(state, Int32(amqp_get_channel_max(state)), 1 << 20, seconds)
+        if status != 0 { throw Self.libraryError(status) }
+    }
+
     func setRPCTimeout(_ timeout: Duration) {
         var interval = timeout.timeInterval
         amqp_set_rpc_timeout(state, &interval)

@@ -64,6 +64,7 @@ final class ConsumerLoop {
         }
         let ending: Ending
         do {
+            try connection.takeLargerFrames()
             ending = try turn(connection)
         } catch {
             ending = .lost(error)
