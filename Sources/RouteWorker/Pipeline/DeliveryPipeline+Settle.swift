@@ -182,10 +182,12 @@ extension Delivery {
     /// How often the broker delivered this message before, by its own count (quorum queues) or, without one, the
     /// redelivered flag.
     var earlierDeliveries: Int {
-        switch message.properties.headers["x-delivery-count"] {
+        // On a first delivery a header of this name is the publisher's own.
+        guard redelivered else { return 0 }
+        return switch message.properties.headers["x-delivery-count"] {
         case .int64(let count): Int(clamping: count)
         case .int32(let count): Int(count)
-        default: redelivered ? 1 : 0
+        default: 1
         }
     }
 }
