@@ -70,8 +70,10 @@ struct Announcement: Sendable {
     /// The dead letter: of the outcome, or of an answer that has nowhere to go.
     ///
     /// - Parameter unroutable: which answer has nowhere to go, and why.
-    /// - Returns: `nil` when the original's properties leave no way to publish it again.
-    func deadLetter(unroutable: String?, _ settings: PipelineSettings, now: Timestamp) -> OutgoingMessage? {
+    /// - Throws: ``UnencodableProperties`` when the original's properties leave no way to publish it again.
+    func deadLetter(
+        unroutable: String?, _ settings: PipelineSettings, now: Timestamp
+    ) throws(UnencodableProperties) -> OutgoingMessage {
         var result = result
         if let unroutable {
             let why = result.error.map { "; the command itself: \($0.reason): \($0.message)" } ?? ""
@@ -81,10 +83,8 @@ struct Announcement: Sendable {
         }
         let origin = DeliveryOrigin(
             queue: delivery.queue, exchange: delivery.exchange, routingKey: delivery.routingKey)
-        guard
-            let message = try? DeadLetterEncoder().encode(
-                delivery.message, from: origin, about: subject, result: result, now: now)
-        else { return nil }
+        let message = try DeadLetterEncoder().encode(
+            delivery.message, from: origin, about: subject, result: result, now: now)
         return OutgoingMessage(message, routingKey: settings.answers.deadLetterQueue)
     }
 

@@ -134,13 +134,17 @@ extension DeliveryPipeline {
     private func bury(
         _ announcement: Announcement, unroutable: String?, _ work: Work, _ ticket: Lanes.Ticket
     ) async -> Settlement? {
-        guard work.delivery.canBeRepublished,
-            let deadLetter = announcement.deadLetter(unroutable: unroutable, settings, now: moment().wall)
-        else {
-            logger.error(
-                "the message cannot be published again as it came: rejecting to the broker's dead-letter exchange",
-                metadata: announcement.metadata)
-            return .reject(work.delivery.receipt)
+        let deadLetter: OutgoingMessage
+        do throws(UnencodableProperties) {
+            guard work.delivery.canBeRepublished else {
+                let obstacle =
+                    work.delivery.skippedBodyBytes.map { "none of its body of \($0) bytes was kept" }
+                    ?? "its properties could not be read as they came (not UTF-8, or nested too deep)"
+                return reject(work, announcement, obstacle: obstacle)
+            }
+            deadLetter = try announcement.deadLetter(unroutable: unroutable, settings, now: moment().wall)
+        } catch {
+            return reject(work, announcement, obstacle: error.description)
         }
         var tries = 0
         while true {
@@ -149,10 +153,7 @@ extension DeliveryPipeline {
             case .confirmed:
                 return .ack(work.delivery.receipt)
             case .refused(let error):
-                logger.error(
-                    "the dead letter cannot be published: rejecting to the broker's dead-letter exchange",
-                    metadata: announcement.metadata.merging([LogKey.error: "\(error)"]) { $1 })
-                return .reject(work.delivery.receipt)
+                return reject(work, announcement, obstacle: "\(error)")
             case .returned(_, let text):
                 logger.error(
                     "the dead letter has nowhere to go; run `route-worker topology declare`",
@@ -162,6 +163,14 @@ extension DeliveryPipeline {
             }
             guard await wait(publishBackoff(tries), ticket, work) else { return nil }
         }
+    }
+
+    /// Leaves the dead letter to the broker: the message as it came, without a word on what became of its command.
+    private func reject(_ work: Work, _ announcement: Announcement, obstacle: String) -> Settlement {
+        logger.error(
+            "the dead letter cannot be published: rejecting the message to the broker's dead-letter exchange",
+            metadata: announcement.metadata.merging([LogKey.obstacle: "\(obstacle)"]) { $1 })
+        return .reject(work.delivery.receipt)
     }
 
     private func publishBackoff(_ tries: Int) -> Duration {

@@ -12,6 +12,8 @@ public enum LogKey {
     public static let error = "error"
     public static let exchange = "exchange"
     public static let milliseconds = "ms"
+    /// Why a message could not be published.
+    public static let obstacle = "obstacle"
     public static let org = "org"
     public static let orgs = "orgs"
     public static let paused = "paused"
