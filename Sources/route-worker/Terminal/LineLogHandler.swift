@@ -48,10 +48,10 @@ struct LineLogHandler: LogHandler {
 }
 
 extension String {
-    /// What others wrote may hold line breaks, which would forge lines.
-    fileprivate var oneLine: String {
-        guard unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) else { return self }
-        return String(UnicodeScalarView(unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
+    /// What others wrote may hold line breaks, which would forge lines, and what commands a terminal.
+    var oneLine: String {
+        guard unicodeScalars.contains(where: \.actsOnTerminals) else { return self }
+        return String(UnicodeScalarView(unicodeScalars.map { $0.actsOnTerminals ? " " : $0 }))
     }
 
     fileprivate var quotedIfNeeded: String {
@@ -67,12 +67,22 @@ extension String {
             case "\"": quoted += "\\\""
             case "\\": quoted += "\\\\"
             case "\n": quoted += "\\n"
-            case let control where control.value < 0x20:
-                quoted +=
-                    "\\u" + String(repeating: "0", count: control.value < 16 ? 3 : 2) + String(control.value, radix: 16)
+            case let control where control.actsOnTerminals:
+                let digits = String(control.value, radix: 16)
+                quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
             default: quoted.unicodeScalars.append(scalar)
             }
         }
         return quoted + "\""
+    }
+}
+
+extension Unicode.Scalar {
+    /// Controls, line and paragraph separators, and what turns the direction of writing. All take four digits.
+    fileprivate var actsOnTerminals: Bool {
+        switch value {
+        case 0..<0x20, 0x7F...0x9F, 0x2028...0x202E, 0x2066...0x2069: true
+        default: false
+        }
     }
 }

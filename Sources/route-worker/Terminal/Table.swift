@@ -42,8 +42,7 @@ struct Table {
 
     /// What others wrote may hold line breaks and control characters, which would break the table or the terminal.
     private func cut(_ cell: String) -> String {
-        let clean = String(
-            String.UnicodeScalarView(cell.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
+        let clean = cell.oneLine
         return clean.count > maximumWidth ? clean.prefix(maximumWidth - 1) + "…" : clean
     }
 }
