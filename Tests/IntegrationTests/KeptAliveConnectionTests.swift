@@ -85,4 +85,20 @@ struct KeptAliveConnectionTests {
             #expect(harness.sandbox.effects(of: transfer.id).requests == 1)
         }
     }
+
+    @Test("The call timeout of the settings counts for the whole call, however slow a part of it is")
+    func slowAnswer() async throws {
+        let options = HarnessOptions(settings: ["defaults.callTimeout=39s"])
+        try await withHarness(options) { harness in
+            _ = try await harness.startWorker()
+            // Some 180 bytes of answer: longer than the pool by itself would wait for a body, 10 s.
+            var slow = Fault(.slowBody, next: 1)
+            slow.byteIntervalMilliseconds = 80
+            try harness.sandbox.add(slow)
+            let route = CommandSpec.route()
+            let answer = try await harness.ask(route)[0]
+            #expect(answer.outcome == .succeeded)
+            #expect(harness.sandbox.effects(of: route.id).requests == 1)
+        }
+    }
 }
