@@ -36,6 +36,10 @@ extension Settings {
         client.connections.connectTimeout = http.connectTimeout
         client.connections.idleTimeout = http.idleTimeout
         client.connections.answerBodyBytes = http.maximumAnswer
+        // An org's `callTimeout` bounds the whole call; no phase of waiting for Salesforce may be cut shorter.
+        let longestCall = orgs.map(\.callTimeout).max() ?? .zero
+        client.connections.answerHeadTimeout = max(client.connections.answerHeadTimeout, longestCall)
+        client.connections.answerBodyTimeout = max(client.connections.answerBodyTimeout, longestCall)
         client.extraCAFile = http.caFile
         client.userAgent = "route-worker/\(RouteWorkerCommand.version)"
         do {
