@@ -157,6 +157,11 @@ public struct CommandSender: Sendable {
         var message = spec.message
         if let replyQueue { message.properties.replyTo = replyQueue }
         if let correlationID { message.properties.correlationID = correlationID }
+        // Mandatory messages with an id of their own fly together. One without a RequestId header keeps none, since a
+        // `message_id` would be taken for its RequestId.
+        if message.properties.messageID == nil, message.properties.headers[HeaderName.requestID] != nil {
+            message.properties.messageID = correlationID
+        }
         return OutgoingMessage(message, exchange: exchange, routingKey: spec.routingKey ?? queue)
     }
 
