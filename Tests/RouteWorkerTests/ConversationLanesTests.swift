@@ -5,6 +5,14 @@ import Testing
 
 @testable import RouteWorker
 
+extension String: LaneKey {
+    var group: Character { first ?? "-" }
+}
+
+extension Int: LaneKey {
+    var group: Int { self % 2 }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct ConversationLanesTests {
     typealias Lanes = ConversationLanes<String, String>
 
@@ -122,6 +130,55 @@ import Testing
         #expect(lanes.isIdle && lanes.waiting == 0)
     }
 
+    @Test func aGroupAtItsLimitStandsAsideAndKeepsNobodyWaiting() {
+        var lanes = Lanes(slots: 4, reserved: [0], limits: ["a": 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a1", "a2", "a3", "b1", "b2"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a1", "b1", "b2"])
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["a2"])
+        // One that pauses makes room for the next of its group, and waits for room when it is woken.
+        lanes.pause(tickets["a2"]!)
+        #expect(startAll(&lanes, &tickets) == ["a3"])
+        lanes.wake(tickets["a2"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.finish(tickets["a3"]!)
+        #expect(startAll(&lanes, &tickets) == ["^a2"])
+        lanes.finish(tickets["a2"]!)
+        lanes.finish(tickets["b1"]!)
+        lanes.finish(tickets["b2"]!)
+        #expect(lanes.isIdle && lanes.waiting == 0)
+    }
+
+    @Test func closedLanesResumeWhatALimitHoldsBack() {
+        var lanes = Lanes(slots: 4, reserved: [0], limits: ["a": 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.deliver("a1", key: "a1", source: 0)
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        lanes.pause(tickets["a1"]!)
+        for item in ["a2", "a3"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a2"])
+        lanes.wake(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.close()
+        lanes.finish(tickets["a2"]!)
+        #expect(startAll(&lanes, &tickets) == ["^a1"])
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == [] && lanes.isIdle)
+    }
+
+    @Test func whatALimitHeldBackLeavesWithItsLostChannel() {
+        var lanes = Lanes(slots: 4, reserved: [0, 0], limits: ["a": 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a1", "a2-lost", "a3"] { lanes.deliver(item, key: item, source: item == "a3" ? 1 : 0) }
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        lanes.removeWaiting { $0.hasSuffix("lost") }
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["a3"])
+        lanes.finish(tickets["a3"]!)
+        #expect(lanes.isIdle && lanes.waiting == 0)
+    }
+
     @Test func whatStandsInNoLaneRunsBesideEverything() {
         var lanes = Lanes(slots: 3, reserved: [0])
         var tickets: [String: Lanes.Ticket] = [:]
@@ -134,7 +191,9 @@ import Testing
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64]) func randomHistoriesKeepTheRules(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         let slots = Int.random(in: 1...6, using: &random)
-        var lanes = ConversationLanes<Int, Int>(slots: slots, reserved: [Int.random(in: 0..<slots, using: &random), 0])
+        var lanes = ConversationLanes<Int, Int>(
+            slots: slots, reserved: [Int.random(in: 0..<slots, using: &random), 0],
+            limits: seed % 2 == 0 ? [1: Int.random(in: 1...3, using: &random)] : [:])
         var delivered: [Int: [Int]] = [:]
         var startedInLane: [Int: [Int]] = [:]
         var running: [ConversationLanes<Int, Int>.Ticket] = []

@@ -1,13 +1,24 @@
-// Which delivery may start now: one at a time per conversation, within the worker's concurrency. Pure.
+// Which delivery may start now: one at a time per conversation, within the worker's and the org's concurrency. Pure.
+
+import RoutingContract
+
+/// What a lane is for, and which lanes share a limit.
+protocol LaneKey: Hashable, Sendable {
+    associatedtype Group: Hashable & Sendable
+
+    /// Lanes of one group run at most so many at a time as its limit says.
+    var group: Group { get }
+}
 
 /// Deliveries wait in lanes, one lane per conversation, and start in the order delivered.
 ///
 /// A start takes one of the worker's slots. Every source (a commands queue) may have slots reserved, which no other
-/// source can take; the rest is for whoever comes first. A lane whose command waits (backoff, somebody else's lease)
+/// source can take; the rest is for whoever comes first. A group of lanes (an org) may have a limit of its own: what it
+/// holds back stands aside and keeps nobody else waiting. A lane whose command waits (backoff, somebody else's lease)
 /// gives its slot back and stays closed to its later commands; woken, it stands in line for a slot ahead of new starts.
 ///
 /// `Item`s without a key (messages that are no valid command) stand in no lane.
-struct ConversationLanes<Key: Hashable & Sendable, Item> {
+struct ConversationLanes<Key: LaneKey, Item> {
     /// What may happen now.
     enum Start {
         case start(Ticket, Item)
@@ -27,17 +38,25 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
         let source: Int
     }
 
-    /// What stands in line for a slot of one source, first come first served.
-    private struct Line {
-        var woken = FIFO<Ticket>()
-        var ready = FIFO<Ready>()
-    }
-
-    private enum Ready {
+    /// Who stands in line for a slot.
+    private enum Candidate {
         /// The head of this lane.
         case lane(Key)
         /// An item that stands in no lane.
         case free(Item)
+        /// A paused command that was woken.
+        case woken(Ticket)
+
+        var isWoken: Bool { if case .woken = self { true } else { false } }
+    }
+
+    /// What stands in line for a slot of one source, first come first served.
+    private struct Line {
+        /// Woken commands, and what its group's limit had held back.
+        var ahead = FIFO<Candidate>()
+        var ready = FIFO<Candidate>()
+
+        mutating func popFirst() -> Candidate? { ahead.popFirst() ?? ready.popFirst() }
     }
 
     /// A lane exists while something waits or works in it.
@@ -46,6 +65,10 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
     private let reserved: [Int]
     private let slots: Int
     private var runningBySource: [Int]
+    private let limits: [Key.Group: Int]
+    private var runningByGroup: [Key.Group: Int] = [:]
+    /// What would run but for its group's limit.
+    private var held: [Key.Group: FIFO<(candidate: Candidate, source: Int)>] = [:]
     private var nextTicket: UInt64 = 0
     private var turn = 0
 
@@ -62,11 +85,14 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
     ///   - slots: how many deliveries may run at a time; at least 1.
     ///   - reserved: for each source, how many of those no other source may take; together at most `slots`, and fewer
     ///     where a source has none of its own, since it could never start anything.
-    init(slots: Int, reserved: [Int]) {
+    ///   - limits: how many deliveries of a group may run at a time, each at least 1; without one, all slots.
+    init(slots: Int, reserved: [Int], limits: [Key.Group: Int] = [:]) {
         let free = slots - reserved.reduce(0, +)
         precondition(slots > 0 && (free > 0 || free == 0 && !reserved.contains(0)), "some source could never start")
+        precondition(limits.values.allSatisfy { $0 > 0 }, "a group that may not run")
         self.slots = slots
         self.reserved = reserved
+        self.limits = limits
         runningBySource = Array(repeating: 0, count: reserved.count)
         lines = Array(repeating: Line(), count: reserved.count)
     }
@@ -86,7 +112,7 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
         lanes[key]!.append(Entry(item: item, source: source))
     }
 
-    /// The next start that the slots allow, or `nil`. Call it until it says `nil`.
+    /// The next start that the slots and limits allow, or `nil`. Call it until it says `nil`.
     mutating func next() -> Start? {
         guard running < slots else { return nil }
         let unreserved = freeUnreservedSlots
@@ -94,32 +120,22 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
         for offset in 0..<lines.count {
             let source = (turn + offset) % lines.count
             guard runningBySource[source] < reserved[source] || unreserved > 0 else { continue }
-            if let ticket = lines[source].woken.popFirst() {
-                take(source)
-                paused -= 1
-                return .resume(ticket)
+            while let candidate = lines[source].popFirst() {
+                guard candidate.isWoken || !isClosed else { continue }
+                if let group = group(of: candidate), isFull(group) {
+                    held[group, default: FIFO()].append((candidate, source))
+                } else {
+                    turn = (source + 1) % lines.count
+                    return start(candidate, source)
+                }
             }
-            guard !isClosed, let ready = lines[source].ready.popFirst() else { continue }
-            take(source)
-            waiting -= 1
-            let ticket: Ticket
-            let item: Item
-            switch ready {
-            case .free(let free):
-                ticket = newTicket(key: nil, source: source)
-                item = free
-            case .lane(let key):
-                ticket = newTicket(key: key, source: source)
-                item = lanes[key]!.popFirst()!.item
-            }
-            return .start(ticket, item)
         }
         return nil
     }
 
     /// The delivery is settled (or left); its lane's next one may start.
     mutating func finish(_ ticket: Ticket) {
-        giveBack(ticket.source)
+        giveBack(ticket)
         guard let key = ticket.key, let lane = lanes[key] else { return }
         if let head = lane.first {
             lines[head.source].ready.append(.lane(key))
@@ -130,18 +146,19 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
 
     /// The delivery waits without a slot.
     mutating func pause(_ ticket: Ticket) {
-        giveBack(ticket.source)
+        giveBack(ticket)
         paused += 1
     }
 
     /// The delivery's wait is over; ``next()`` resumes it when a slot is free.
     mutating func wake(_ ticket: Ticket) {
-        lines[ticket.source].woken.append(ticket)
+        lines[ticket.source].ahead.append(.woken(ticket))
     }
 
     /// Starts nothing new from now on.
     mutating func close() {
         isClosed = true
+        for group in held.keys { _ = held[group]!.removeAll { !$0.candidate.isWoken } }
     }
 
     /// Takes away deliveries that have not started.
@@ -149,24 +166,16 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
         for key in Array(lanes.keys) {
             waiting -= lanes[key]!.removeAll { matches($0.item) }
         }
-        let linesBefore = lines
-        for source in lines.indices { lines[source].ready = FIFO() }
-        for line in linesBefore.indices {
-            for ready in linesBefore[line].ready {
-                switch ready {
-                case .free(let item) where matches(item):
-                    waiting -= 1
-                case .free:
-                    lines[line].ready.append(ready)
-                case .lane(let key):
-                    // A lane stands in the line of its head's source, and the head may be another one now.
-                    if let head = lanes[key]!.first {
-                        lines[head.source].ready.append(ready)
-                    } else {
-                        lanes[key] = nil
-                    }
-                }
-            }
+        let before = (lines, held)
+        lines = Array(repeating: Line(), count: lines.count)
+        held = [:]
+        for (source, line) in before.0.enumerated() {
+            for candidate in line.ahead { keep(candidate, source, ahead: true, unless: matches) }
+            for candidate in line.ready { keep(candidate, source, ahead: false, unless: matches) }
+        }
+        // What was held back is looked at anew.
+        for group in before.1.values {
+            for (candidate, source) in group { keep(candidate, source, ahead: true, unless: matches) }
         }
     }
 
@@ -178,27 +187,85 @@ struct ConversationLanes<Key: Hashable & Sendable, Item> {
 
     // MARK: -
 
+    private mutating func keep(
+        _ candidate: Candidate, _ source: Int, ahead: Bool, unless matches: (Item) -> Bool
+    ) {
+        var source = source
+        switch candidate {
+        case .free(let item):
+            if matches(item) {
+                waiting -= 1
+                return
+            }
+        case .lane(let key):
+            guard let head = lanes[key]!.first else {
+                lanes[key] = nil
+                return
+            }
+            // A lane stands in the line of its head's source, and the head may be another one now.
+            source = head.source
+        case .woken:
+            break
+        }
+        if ahead { lines[source].ahead.append(candidate) } else { lines[source].ready.append(candidate) }
+    }
+
+    private mutating func start(_ candidate: Candidate, _ source: Int) -> Start {
+        switch candidate {
+        case .woken(let ticket):
+            take(ticket)
+            paused -= 1
+            return .resume(ticket)
+        case .free(let item):
+            return begin(item, key: nil, source)
+        case .lane(let key):
+            return begin(lanes[key]!.popFirst()!.item, key: key, source)
+        }
+    }
+
+    private mutating func begin(_ item: Item, key: Key?, _ source: Int) -> Start {
+        nextTicket += 1
+        waiting -= 1
+        let ticket = Ticket(number: nextTicket, key: key, source: source)
+        take(ticket)
+        return .start(ticket, item)
+    }
+
+    private func group(of candidate: Candidate) -> Key.Group? {
+        switch candidate {
+        case .lane(let key): key.group
+        case .woken(let ticket): ticket.key?.group
+        case .free: nil
+        }
+    }
+
+    private func isFull(_ group: Key.Group) -> Bool {
+        limits[group].map { runningByGroup[group, default: 0] >= $0 } ?? false
+    }
+
     private var freeUnreservedSlots: Int {
         var free = slots - running
         for source in reserved.indices { free -= max(0, reserved[source] - runningBySource[source]) }
         return free
     }
 
-    private mutating func newTicket(key: Key?, source: Int) -> Ticket {
-        nextTicket += 1
-        return Ticket(number: nextTicket, key: key, source: source)
-    }
-
-    private mutating func take(_ source: Int) {
+    private mutating func take(_ ticket: Ticket) {
         running += 1
-        runningBySource[source] += 1
-        turn = (source + 1) % lines.count
+        runningBySource[ticket.source] += 1
+        if let group = ticket.key?.group, limits[group] != nil { runningByGroup[group, default: 0] += 1 }
     }
 
-    private mutating func giveBack(_ source: Int) {
+    private mutating func giveBack(_ ticket: Ticket) {
         running -= 1
-        runningBySource[source] -= 1
+        runningBySource[ticket.source] -= 1
+        guard let group = ticket.key?.group, limits[group] != nil else { return }
+        runningByGroup[group]! -= 1
+        if let (candidate, source) = held[group]?.popFirst() { lines[source].ahead.append(candidate) }
     }
+}
+
+extension ConversationKey: LaneKey {
+    var group: OrgID { org }
 }
 
 /// A queue that gives its room back.

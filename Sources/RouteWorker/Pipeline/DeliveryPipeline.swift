@@ -82,7 +82,9 @@ public actor DeliveryPipeline {
         self.wallClock = wallClock
         queueIndex = Dictionary(
             uniqueKeysWithValues: settings.queues.enumerated().map { ($0.element.name, $0.offset) })
-        lanes = Lanes(slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency))
+        lanes = Lanes(
+            slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency),
+            limits: settings.policies.compactMapValues(\.maximumConcurrency))
         generations = Array(repeating: nil, count: settings.queues.count)
         (runnersWanted, wantRunner) = AsyncStream.makeStream()
     }

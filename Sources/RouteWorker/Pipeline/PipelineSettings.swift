@@ -17,7 +17,7 @@ public struct PipelineSettings: Sendable {
     public var retention: Duration
     /// At this many earlier deliveries of a command the worker ends it itself.
     public var deliveryLimit: Int
-    /// By org; an org that is missing has ``OrgPolicy/init(callTimeout:minimumCallTime:retry:unknownEffect:)``'s defaults.
+    /// By org; an org that is missing has ``OrgPolicy``'s defaults.
     public var policies: [OrgID: OrgPolicy]
 
     /// One commands queue.

@@ -40,14 +40,17 @@ public struct OrgPolicy: Sendable, Hashable {
     public var minimumCallTime: Duration
     public var retry: RetryPolicy
     public var unknownEffect: UnknownEffectPolicy
+    /// Commands of the org in work at one time, at least 1; `nil` is as many as the worker has slots.
+    public var maximumConcurrency: Int?
 
     public init(
         callTimeout: Duration = .seconds(10), minimumCallTime: Duration = .seconds(1),
-        retry: RetryPolicy = RetryPolicy(), unknownEffect: UnknownEffectPolicy = .report
+        retry: RetryPolicy = RetryPolicy(), unknownEffect: UnknownEffectPolicy = .report, maximumConcurrency: Int? = nil
     ) {
         self.callTimeout = callTimeout
         self.minimumCallTime = min(minimumCallTime, callTimeout)
         self.retry = retry
         self.unknownEffect = unknownEffect
+        self.maximumConcurrency = maximumConcurrency
     }
 }

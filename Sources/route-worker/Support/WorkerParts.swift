@@ -58,7 +58,8 @@ extension Settings {
                 retry: RetryPolicy(
                     attempts: org.retry.attempts, budget: org.retry.budget,
                     backoff: AMQP.Backoff(minimum: org.retry.backoff.minimum, maximum: org.retry.backoff.maximum)),
-                unknownEffect: UnknownEffectPolicy(rawValue: org.unknownEffect.rawValue)!)
+                unknownEffect: UnknownEffectPolicy(rawValue: org.unknownEffect.rawValue)!,
+                maximumConcurrency: org.maximumConcurrency < worker.concurrency ? org.maximumConcurrency : nil)
         }
         return PipelineSettings(
             worker: worker.name, concurrency: worker.concurrency,
