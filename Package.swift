@@ -162,7 +162,9 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
-        .testTarget(name: "CommandClientTests", dependencies: ["CommandClient"], swiftSettings: settings),
+        .testTarget(
+            name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
+            swiftSettings: settings),
         .testTarget(
             name: "RouteWorkerTests",
             dependencies: [

@@ -1,4 +1,4 @@
-// Brokers that die, freeze, refuse or want TLS.
+// Brokers that die, freeze or refuse.
 import AMQP
 import AMQPMessage
 import Foundation
@@ -183,67 +183,5 @@ import Testing
             return
         }
         await publisher.close()
-    }
-
-    @Test func certificatesAreChecked() async throws {
-        let folder = try TemporaryFolder()
-        let openssl = URL(fileURLWithPath: "/usr/bin/openssl")
-        func authority(_ name: String) async throws {
-            try await ChildProcess.run(
-                openssl,
-                [
-                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=\(name)", "-keyout",
-                    folder.path("\(name).key"), "-out", folder.path("\(name).pem"),
-                ])
-        }
-        try await authority("trusted")
-        try await authority("stranger")
-        try await ChildProcess.run(
-            openssl,
-            [
-                "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-addext",
-                "subjectAltName=DNS:localhost", "-keyout", folder.path("server.key"), "-out", folder.path("server.csr"),
-            ])
-        try await ChildProcess.run(
-            openssl,
-            [
-                "x509", "-req", "-in", folder.path("server.csr"), "-CA", folder.path("trusted.pem"), "-CAkey",
-                folder.path("trusted.key"), "-CAcreateserial", "-days", "2", "-copy_extensions", "copy", "-out",
-                folder.path("server.pem"),
-            ])
-        let files = PrivateBroker.TLSFiles(
-            certificateAuthority: folder.path("trusted.pem"), certificate: folder.path("server.pem"),
-            privateKey: folder.path("server.key"))
-        try await withPrivateBroker(tls: files) { broker in
-            var endpoint = try AMQPEndpoint(url: #require(broker.tlsURL))
-            endpoint.tls = TLSSettings(certificateAuthorities: folder.path("trusted.pem"))
-            func connect() async throws -> Bool {
-                try await AMQPAdmin.withConnection(
-                    AMQPConfiguration(endpoints: [endpoint], connectionName: "tls")
-                ) { try await $0.hasExchange("amq.direct") }
-            }
-            #expect(try await connect())
-
-            let configuration = try AMQPConfiguration(endpoints: [endpoint], connectionName: "tls")
-            try await AMQPAdmin.withConnection(configuration) { try await $0.declareQueue("tls") }
-            let publisher = try AMQPPublisher(configuration)
-            publisher.start()
-            let large = String(repeating: "x", count: 3_000_000)
-            let outcomes = await publisher.publish(
-                [outgoing(large, to: "tls"), outgoing("", to: "tls")], timeout: timeout)
-            #expect(outcomes == [.confirmed, .confirmed])
-            await publisher.close()
-
-            endpoint.host = "127.0.0.1"
-            await #expect(throws: AMQPError.tls(.hostNameMismatch("127.0.0.1"))) { try await connect() }
-            endpoint.tls?.checksHostName = false
-            #expect(try await connect())
-            endpoint.tls?.certificateAuthorities = folder.path("stranger.pem")
-            await #expect(throws: AMQPError.tls(.untrustedCertificate)) { try await connect() }
-            endpoint.tls?.certificateAuthorities = nil
-            await #expect(throws: AMQPError.tls(.untrustedCertificate)) { try await connect() }
-            endpoint.tls?.certificateAuthorities = folder.path("missing.pem")
-            await #expect(throws: AMQPError.tls(.unusableFile(folder.path("missing.pem")))) { try await connect() }
-        }
     }
 }
