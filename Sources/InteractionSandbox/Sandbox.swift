@@ -20,6 +20,7 @@ public final class Sandbox: Service, Sendable {
 
     /// - Throws: ``InvalidSandboxSettings`` or ``InvalidFault``.
     public init(settings: SandboxSettings = SandboxSettings(), logger: Logger = Logger(label: "sandbox")) throws {
+        try settings.check()
         self.settings = settings
         self.logger = logger
         state = StateBox(try SandboxState(settings: settings, now: .now))
@@ -34,6 +35,9 @@ public final class Sandbox: Service, Sendable {
     ///
     /// - Throws: when the address cannot be bound.
     public func run() async throws {
+        // The server's own news would only double what the sandbox says.
+        var serverLogger = logger
+        serverLogger.logLevel = max(.warning, logger.logLevel)
         let application = Application(
             router: SandboxRoutes(state: state, settings: settings, logger: logger).router,
             configuration: ApplicationConfiguration(
@@ -42,7 +46,7 @@ public final class Sandbox: Service, Sendable {
             onServerRunning: { [boundPort] channel in
                 boundPort.succeed(channel.localAddress?.port ?? 0)
             },
-            logger: logger)
+            logger: serverLogger)
         do {
             try await application.run()
         } catch {

@@ -48,10 +48,20 @@ public struct SandboxSettings: Sendable {
     public var isVerbose = false
 
     public init() {}
+
+    func check() throws(InvalidSandboxSettings) {
+        guard (0...65535).contains(port) else {
+            throw InvalidSandboxSettings(description: "the port \(port) does not lie between 0 and 65535")
+        }
+        if let rateLimit, rateLimit < 0 { throw InvalidSandboxSettings(description: "the rate limit is negative") }
+        if let acceptedAfter, acceptedAfter < .zero {
+            throw InvalidSandboxSettings(description: "the time until a rep accepts is negative")
+        }
+    }
 }
 
 /// An org with ways of its own. In JSON every member but `id` may be left out.
-public struct SandboxOrg: Sendable, Hashable, Codable {
+public struct SandboxOrg: Sendable, Hashable, Decodable {
     /// 15 or 18 characters, `00D…`.
     public var id: String
     /// AuthorizationContexts that the org has; `nil` takes any. One with a foreign prefix is refused with 10005,
@@ -98,13 +108,23 @@ public struct SandboxOrg: Sendable, Hashable, Codable {
         self.hasScope = hasScope
     }
 
-    enum CodingKeys: String, CodingKey {
+    /// Reads a JSON array of orgs.
+    public static func parse(_ text: String) throws(InvalidSandboxSettings) -> [SandboxOrg] {
+        do {
+            return try StrictJSON.decode([SandboxOrg].self, from: text)
+        } catch {
+            throw InvalidSandboxSettings(description: error.description)
+        }
+    }
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
         case id, contexts, queues, supportsConference, supportsCancelReason, rateLimit, consumerKey, username
         case publicKeys, hasPermissions, hasScope
         case isReadOnly = "readOnly"
     }
 
     public init(from decoder: any Decoder) throws {
+        try decoder.refuseMembers(notIn: CodingKeys.self)
         let container = try decoder.container(keyedBy: CodingKeys.self)
         func flag(_ key: CodingKeys, _ fallback: Bool) throws -> Bool {
             try container.decodeIfPresent(Bool.self, forKey: key) ?? fallback

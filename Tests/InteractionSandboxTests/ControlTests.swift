@@ -49,6 +49,8 @@ import Testing
             #expect(try await sequences("since=2999-01-01T00:00:00Z") == [])
             #expect(try await client.send("GET", "/sandbox/ledger?since=yesterday").status == 400)
             #expect(try await client.send("GET", "/sandbox/ledger?limit=2").object["next"] as? Int == 2)
+            let misspelt = try await client.send("GET", "/sandbox/ledger?requestID=\(request)")
+            #expect(misspelt.status == 400 && misspelt.text.contains("requestID is unknown here; known are requestId"))
 
             let lines = try await client.send("GET", "/sandbox/ledger?format=ndjson").text.split(separator: "\n")
             #expect(lines.count == 5)
@@ -82,12 +84,17 @@ import Testing
             let client = SandboxClient(baseURL: baseURL)
             _ = try await client.call(conversation: "c")
             _ = try await client.call(conversation: "d")
+            _ = try await client.call(conversation: "é +&")
+            for spelling in ["%C3%A9+%2B%26", "%c3%a9%20%2b%26"] {
+                let found = try await client.send("GET", "/sandbox/psrs?conversation=\(spelling)")
+                #expect((found.object["psrs"] as? [Any])?.count == 1)
+            }
             let accepted = try await client.send("POST", "/sandbox/psrs/accept?conversation=c")
             #expect(accepted.object["accepted"] as? Int == 1)
             #expect(try await client.call("DELETE", conversation: "c").success == false)
             let waiting = try await client.send("GET", "/sandbox/psrs?state=waiting")
             let psrs = try #require(waiting.object["psrs"] as? [[String: Any]])
-            #expect(psrs.map { $0["conversation"] as? String } == ["d"])
+            #expect(psrs.map { $0["conversation"] as? String } == ["d", "é +&"])
             #expect(try await client.send("DELETE", "/sandbox/psrs").status == 204)
             #expect(try await client.call("DELETE", conversation: "d").success == false)
         }
@@ -100,8 +107,14 @@ import Testing
             #expect(page.status == 200)
             #expect(page.text.contains("curl -X POST \(baseURL)/api/v1/route"))
             #expect(try await client.send("GET", "/sandbox/health").object["status"] as? String == "ok")
-            #expect(try await client.send("GET", "/nowhere").status == 404)
-            #expect(try await client.send("GET", "/api/v1/route").status == 405)
+            for (method, path) in [("GET", "/nowhere"), ("POST", "/sandbox/ledger")] {
+                let lost = try await client.send(method, path)
+                #expect(lost.status == 404)
+                #expect(lost.text.contains("there is no \(method) \(path) here; GET / lists what there is"))
+            }
+            let wrong = try await client.send("GET", "/api/v1/route")
+            #expect(wrong.status == 405 && wrong.headers["allow"] == "POST, DELETE")
+            #expect(wrong.text.contains("POST routes, DELETE clears"))
         }
     }
 

@@ -99,12 +99,20 @@ import Testing
             #expect(answer.status == 202 && count.effects == 1)
             (answer, count) = try await call(#"{"action":"status","status":418,"body":"teapot","next":1}"#)
             #expect(answer.status == 418 && answer.text == "teapot")
+            (answer, count) = try await call("429@x1")
+            #expect(answer.status == 429 && answer.code == 429 && answer.headers["retry-after"] == nil)
+            (answer, count) = try await call("failure@x1")
+            #expect((answer.object["errors"] as? [String: Any])?["apiErrorCode"] as? String == "10058")
+            // The ledger has the code of the answer, whether or not the rule gave one.
+            #expect(
+                sandbox.ledger().map(\.code)
+                    == [10019, 500, nil, nil, nil, 10024, nil, nil, nil, nil, 429, 10058])
 
             let faults = try await client.send("GET", "/sandbox/faults")
             let rules = try #require(faults.object["faults"] as? [[String: Any]])
-            #expect(rules.count == 10)
+            #expect(rules.count == 12)
             #expect(rules.allSatisfy { $0["hits"] as? Int == 1 && $0["next"] as? Int == 0 })
-            #expect(sandbox.summary().totals.faults == 10)
+            #expect(sandbox.summary().totals.faults == 12)
             #expect(try await client.send("DELETE", "/sandbox/faults/3").status == 204)
             #expect(try await client.send("DELETE", "/sandbox/faults/3").status == 404)
             #expect(try await client.send("DELETE", "/sandbox/faults").status == 204)
@@ -133,7 +141,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "boom", "503@", "503@2", "999", "latency=0", "latency=9-3", "503@150%", "503@x0", "reset:5",
+        "", "boom", "503@", "503@2", "999", "latency", "latency=0", "latency=9-3", "latency=5-", "latency=1-2-3",
+        "status", "503@150%", "503@x0", "reset:5",
         #"{"action":"status","statsu":500}"#, #"{"action":"none"}"#, #"{"status":500}"#, "{", "[1]",
         #"{"action":"latency","latencyMs":5,"effect":"none"}"#, #"{"action":"reset","probability":0.5,"next":2}"#,
         #"{"action":"reset","match":{"org":"x"}}"#, #"{"action":"status","retryAfter":"1\r\nX: y"}"#,
@@ -145,6 +154,21 @@ import Testing
             #expect(answer.status == 400, "\(answer.text)")
             #expect(try await client.send("GET", "/sandbox/faults").text == "{\"faults\":[]}\n")
         }
+    }
+
+    @Test(arguments: [
+        (#"{"action":"stats"}"#, "action: stats is unknown; known are latency, status, reset"),
+        (#"{"action":"hang","match":{"endpoint":"x"}}"#, "match: endpoint: x is unknown; known are route, token"),
+        (#"{"action":"hang","effect":"x"}"#, "effect: x is unknown; known are none, at-once, late"),
+        (#"[{"action":"hang"},{"match":{"orgs":"x"}}]"#, "Index 1: match: orgs is unknown; known are endpoint, org"),
+        (#"[{"action":"hang"},{"next":1}]"#, "Index 1: action is missing"),
+        (#"{"action":"hang","next":"3"}"#, "next: "),
+        (#"{"action":"hang","action":"reset"}"#, "not valid JSON: a key stands twice"),
+        ("slow", "slow is no fault; known are a status (503)"), ("503@often", "often: a rate is written 2% or x3"),
+    ])
+    func saysWhatIsWrongWithAFault(text: String, words: String) {
+        let problem = #expect(throws: InvalidFault.self) { try Fault.parse(text) }
+        #expect(problem?.description.hasPrefix(words) == true, "\(problem?.description ?? "nothing")")
     }
 
     @Test func theSeedDecides() async throws {

@@ -17,7 +17,7 @@ private struct Signer {
     func assertion(
         header: String = #"{"alg":"RS256"}"#, issuer: String? = "consumer-key",
         subject: String? = "user@00DSB0000000001.test",
-        audience: String? = "https://login.salesforce.com", expiry: Double? = Date().timeIntervalSince1970 + 120
+        audience: Any? = "https://login.salesforce.com", expiry: Double? = Date().timeIntervalSince1970 + 120
     ) throws -> String {
         var claims: [String: Any] = [:]
         claims["iss"] = issuer
@@ -114,14 +114,19 @@ extension SandboxClient {
             expect(
                 "invalid_grant",
                 try await client.token(try signer.assertion(audience: "https://salesforce.com.evil.test")))
+            for list in [[], ["https://login.salesforce.com", "https://test.salesforce.com"], [["x"]]] as [[Any]] {
+                expect("invalid_grant", try await client.token(try signer.assertion(audience: list)))
+            }
+            let listed = try signer.assertion(audience: ["https://test.salesforce.com"])
+            #expect(try await client.token(listed).status == 200)
             expect("invalid_grant", try await client.token(try signer.assertion(expiry: nil)))
             expect("invalid_grant", try await client.token(try signer.assertion(expiry: now - 60)))
             expect("invalid_grant", try await client.token(try signer.assertion(expiry: now + 3600)))
             let milliseconds = try await client.token(try signer.assertion(expiry: (now + 120) * 1000))
             expect("invalid_grant", milliseconds)
             #expect((milliseconds.object["error_description"] as? String)?.contains("milliseconds") == true)
-            #expect(sandbox.summary().tokens.refused == 14)
-            #expect(sandbox.summary().tokens.issued == 0)
+            #expect(sandbox.summary().tokens.refused == 17)
+            #expect(sandbox.summary().tokens.issued == 1)
         }
     }
 
@@ -182,5 +187,29 @@ extension SandboxClient {
         settings.orgs = []
         settings.faults = [Fault(.latency)]
         #expect(throws: InvalidFault.self) { try Sandbox(settings: settings) }
+        settings.faults = []
+        settings.port = 65_536
+        #expect(throws: InvalidSandboxSettings.self) { try Sandbox(settings: settings) }
+    }
+
+    @Test func readsOrgs() throws {
+        let orgs = try SandboxOrg.parse(
+            #"[{"id": "00DSB0000000001", "queues": ["00GSB0000000001"], "readOnly": true}, {"id": "00DSB0000000002"}]"#)
+        #expect(
+            orgs == [
+                SandboxOrg(id: "00DSB0000000001", queues: ["00GSB0000000001"], isReadOnly: true),
+                SandboxOrg(id: "00DSB0000000002"),
+            ])
+    }
+
+    @Test(arguments: [
+        (#"[{"id": "00DSB0000000001", "readonly": true}]"#, "Index 0: readonly is unknown; known are id"),
+        (#"[{"id": "00DSB0000000001", "readOnly": "no"}]"#, "Index 0: readOnly: "), ("[{}]", "Index 0: id is missing"),
+        (#"[{"id": "a", "id": "b"}]"#, "not valid JSON: a key stands twice"), ("{}", "Expected"),
+        ("", "not valid JSON"),
+    ])
+    func saysWhatIsWrongWithOrgs(text: String, words: String) {
+        let problem = #expect(throws: InvalidSandboxSettings.self) { try SandboxOrg.parse(text) }
+        #expect(problem?.description.hasPrefix(words) == true, "\(problem?.description ?? "nothing")")
     }
 }

@@ -27,7 +27,7 @@ public struct Fault: Sendable, Hashable, Codable {
     }
 
     /// Whether the request is carried out all the same.
-    public enum Effect: String, Sendable, Hashable, Codable {
+    public enum Effect: String, Sendable, Hashable, Codable, CaseIterable {
         case none
         /// Before the latency.
         case atOnce = "at-once"
@@ -36,7 +36,7 @@ public struct Fault: Sendable, Hashable, Codable {
     }
 
     /// Which endpoint a rule is about.
-    public enum Endpoint: String, Sendable, Hashable, Codable { case route, token }
+    public enum Endpoint: String, Sendable, Hashable, Codable, CaseIterable { case route, token }
 
     /// Which requests a rule meets; what is `nil` fits all.
     public struct Match: Sendable, Hashable, Codable {
@@ -67,7 +67,7 @@ public struct Fault: Sendable, Hashable, Codable {
         public init(from decoder: any Decoder) throws {
             try decoder.refuseMembers(notIn: CodingKeys.self)
             let container = try decoder.container(keyedBy: CodingKeys.self)
-            endpoint = try container.decodeIfPresent(Endpoint.self, forKey: .endpoint) ?? .route
+            endpoint = try container.choice(Endpoint.self, .endpoint) ?? .route
             org = try container.decodeIfPresent(String.self, forKey: .org)
             method = try container.decodeIfPresent(String.self, forKey: .method)
             requestID = try container.decodeIfPresent(String.self, forKey: .requestID)
@@ -135,7 +135,11 @@ public struct Fault: Sendable, Hashable, Codable {
         try decoder.refuseMembers(notIn: CodingKeys.self)
         let container = try decoder.container(keyedBy: CodingKeys.self)
         match = try container.decodeIfPresent(Match.self, forKey: .match) ?? Match()
-        action = try container.decode(Action.self, forKey: .action)
+        guard let action = try container.choice(Action.self, .action) else {
+            throw DecodingError.keyNotFound(
+                CodingKeys.action, .init(codingPath: decoder.codingPath, debugDescription: "a fault has an action"))
+        }
+        self.action = action
         probability = try container.decodeIfPresent(Double.self, forKey: .probability)
         next = try container.decodeIfPresent(Int.self, forKey: .next)
         latencyMilliseconds = try container.decodeIfPresent(Int.self, forKey: .latencyMilliseconds)
@@ -146,7 +150,7 @@ public struct Fault: Sendable, Hashable, Codable {
         retryAfter = try container.decodeIfPresent(String.self, forKey: .retryAfter)
         body = try container.decodeIfPresent(String.self, forKey: .body)
         byteIntervalMilliseconds = try container.decodeIfPresent(Int.self, forKey: .byteIntervalMilliseconds)
-        effect = try container.decodeIfPresent(Effect.self, forKey: .effect)
+        effect = try container.choice(Effect.self, .effect)
         id = try container.decodeIfPresent(Int.self, forKey: .id)
         hits = try container.decodeIfPresent(Int.self, forKey: .hits)
     }

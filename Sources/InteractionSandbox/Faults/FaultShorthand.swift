@@ -30,9 +30,10 @@ extension Fault {
 
     private static func action(_ what: String) throws(InvalidFault) -> Fault {
         if what.hasPrefix("latency=") {
-            let bounds = what.dropFirst("latency=".count).split(separator: "-").map { Int($0) }
-            guard bounds.count == 1 || bounds.count == 2, let least = bounds[0], let most = bounds[bounds.count - 1]
-            else { throw InvalidFault("\(what): latency is written latency=50 or latency=50-200, in ms") }
+            let bounds = what.dropFirst("latency=".count).split(separator: "-", omittingEmptySubsequences: false)
+                .map { Int($0) }
+            guard bounds.count <= 2, let least = bounds[0], let most = bounds[bounds.count - 1], least <= most, most > 0
+            else { throw unknown(what) }
             var fault = Fault(.latency)
             fault.latencyMilliseconds = least
             fault.latencyMaximumMilliseconds = most
@@ -42,18 +43,25 @@ extension Fault {
         let word = isAfter ? String(what.dropLast("-after".count)) : what
         let fields = word.split(separator: ":").map(String.init)
         let code = fields.count == 2 ? Int(fields[1]) : nil
-        guard let name = fields.first, fields.count == 1 || code != nil else {
-            throw InvalidFault("\(what) is no fault")
-        }
+        guard let name = fields.first, fields.count == 1 || code != nil else { throw unknown(what) }
         let effect: Effect? = isAfter ? .atOnce : nil
         if let number = Int(name) {
             return number < 1000
                 ? Fault(.status, status: number, code: code, effect: effect)
                 : Fault(.status, code: number, effect: effect)
         }
-        guard let action = Action(rawValue: name), action != .status, code == nil || action == .failure else {
-            throw InvalidFault("\(what) is no fault")
-        }
+        guard let action = Action(rawValue: name), action != .status, action != .latency,
+            code == nil || action == .failure
+        else { throw unknown(what) }
         return Fault(action, code: code, effect: effect)
+    }
+
+    private static func unknown(_ what: String) -> InvalidFault {
+        InvalidFault(
+            """
+            \(what) is no fault; known are a status (503), a code (10019), both (503:20004), latency=50, latency=50-200, \
+            reset, close, hang, slow-body, cut-body, not-json, empty-body, failure and failure:10024, \
+            some with -after (reset-after), all with a rate (503@2%, hang@x3)
+            """)
     }
 }

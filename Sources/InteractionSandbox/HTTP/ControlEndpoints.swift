@@ -22,7 +22,7 @@ struct ControlEndpoints: Sendable {
 
     /// JSON holds `limit` entries (1,000 unless said); NDJSON holds all, unless a limit is given.
     func ledger(_ request: Request) throws -> Response {
-        let query = Query(request)
+        let query = try Query(request, "requestId", "conversation", "org", "since", "after", "limit", "format")
         let filter = LedgerFilter(
             requestID: query["requestId"], conversation: query["conversation"], org: query["org"],
             since: try query.time("since"), after: UInt64(try query.number("after") ?? 0),
@@ -63,7 +63,7 @@ struct ControlEndpoints: Sendable {
     }
 
     func effects(_ request: Request) throws -> Response {
-        let query = Query(request)
+        let query = try Query(request, "minEffects", "limit")
         let minimum = try query.number("minEffects") ?? 0
         let limit = try query.number("limit") ?? 10_000
         let found = state.access { $0.ledger.effects(minimum: minimum, limit: limit) }
@@ -75,7 +75,7 @@ struct ControlEndpoints: Sendable {
     }
 
     func routings(_ request: Request) throws -> Response {
-        let query = Query(request)
+        let query = try Query(request, "conversation", "org", "state", "limit")
         let org = try query.org()
         let limit = try query.number("limit") ?? 1000
         var wanted: PendingRouting.State?
@@ -92,7 +92,7 @@ struct ControlEndpoints: Sendable {
     }
 
     func acceptRoutings(_ request: Request) throws -> Response {
-        let query = Query(request)
+        let query = try Query(request, "conversation", "org")
         guard let conversation = query["conversation"] else {
             throw HTTPError(.badRequest, message: "conversation is missing")
         }
@@ -146,7 +146,7 @@ struct ControlEndpoints: Sendable {
 
     /// Revokes one token (`token`), those of an org (`org`), or all.
     func revokeTokens(_ request: Request) throws -> Response {
-        let query = Query(request)
+        let query = try Query(request, "token", "org")
         if let token = query["token"] {
             state.access { $0.tokens.revoke(token: token) }
             return try Self.json(["revoked": 1])
@@ -187,10 +187,12 @@ private struct EffectPage: Encodable {
 private struct Query: Sendable {
     private let values: [String: String]
 
-    init(_ request: Request) {
-        var values: [String: String] = [:]
-        for (name, value) in request.uri.queryParameters { values[String(name)] = String(value) }
-        self.values = values
+    /// A misspelt name would silently show something else, so unknown ones are refused.
+    init(_ request: Request, _ known: String...) throws {
+        values = FormFields.read(request.uri.query ?? "")
+        guard let unknown = values.keys.filter({ !known.contains($0) }).min() else { return }
+        throw HTTPError(
+            .badRequest, message: "\(unknown) is unknown here; known are \(known.joined(separator: ", "))")
     }
 
     subscript(name: String) -> String? { values[name] }

@@ -11,6 +11,7 @@ struct SandboxRoutes {
 
     var router: Router<SandboxContext> {
         let router = Router(context: SandboxContext.self)
+        router.addMiddleware { Signpost() }
         let route = RouteEndpoint(state: state, settings: settings, logger: logger)
         let token = TokenEndpoint(state: state)
         let control = ControlEndpoints(state: state)
@@ -24,8 +25,9 @@ struct SandboxRoutes {
         router.post("/api/v1/route") { try await route.answer($0, $1, method: .post) }
         router.delete("/api/v1/route") { try await route.answer($0, $1, method: .delete) }
         for method in [HTTPRequest.Method.get, .put, .patch] {
-            router.on("/api/v1/route", method: method) { _, _ in
-                Response(status: .methodNotAllowed, headers: [.allow: "POST, DELETE"])
+            router.on("/api/v1/route", method: method) { _, _ -> Response in
+                throw HTTPError(
+                    .methodNotAllowed, headers: [.allow: "POST, DELETE"], message: "POST routes, DELETE clears")
             }
         }
         router.post("/services/oauth2/token") { try await token.answer($0, $1) }
@@ -50,5 +52,21 @@ struct SandboxRoutes {
         }
         sandbox.delete("tokens") { request, _ in try control.revokeTokens(request) }
         return router
+    }
+}
+
+/// Tells who takes a wrong turn where to look.
+private struct Signpost: RouterMiddleware {
+    @concurrent
+    func handle(
+        _ request: Request, context: SandboxContext,
+        next: @concurrent (Request, SandboxContext) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as HTTPError where error.status == .notFound && error.body == nil {
+            let words = "there is no \(request.method) \(request.uri.path) here; GET / lists what there is"
+            return Reply(status: 404) { $0.object("error") { $0.field("message", words) } }.response
+        }
     }
 }

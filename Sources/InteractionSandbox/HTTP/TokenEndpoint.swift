@@ -1,6 +1,5 @@
 // `POST /services/oauth2/token`: the OAuth 2.0 JWT bearer flow.
 
-import Foundation
 import Hummingbird
 import RoutingContract
 
@@ -13,7 +12,7 @@ struct TokenEndpoint: Sendable {
     func answer(_ request: Request, _ context: SandboxContext) async throws -> Response {
         var request = request
         let body = try await request.collectBody(upTo: Self.maximumBodyBytes)
-        let form = Self.form(String(buffer: body))
+        let form = FormFields.read(String(buffer: body))
         var (decision, grant) = state.access { $0.decideToken(form: form, now: .now) }
         if let grant { decision.reply = Self.reply(grant, host: request.head.authority ?? "localhost") }
         if let latency = decision.latency { await FaultPlayer.pause(latency) }
@@ -30,21 +29,5 @@ struct TokenEndpoint: Sendable {
             json.field("id", "https://login.salesforce.com/id/\(org)/\(user)")
             json.field("token_type", "Bearer")
         }
-    }
-
-    /// The fields of an `application/x-www-form-urlencoded` body; of two with one name the first counts.
-    static func form(_ body: String) -> [String: String] {
-        var form: [String: String] = [:]
-        for pair in body.split(separator: "&") {
-            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            let name = decoded(parts[0])
-            if form[name] == nil { form[name] = parts.count == 2 ? decoded(parts[1]) : "" }
-        }
-        return form
-    }
-
-    private static func decoded(_ text: Substring) -> String {
-        let spaced = String(text.map { $0 == "+" ? " " : $0 })
-        return spaced.removingPercentEncoding ?? spaced
     }
 }

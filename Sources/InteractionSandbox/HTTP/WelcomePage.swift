@@ -49,7 +49,8 @@ enum WelcomePage {
                 "match": {"org": "00DSB0000000001", "method": "POST"}}'
 
               Shorthand: what@rate. what: 503, 10019, 503:20004, 500-after, latency=MS[-MS], reset[-after], close[-after],
-              hang[-after], slow-body, cut-body, not-json, empty-body, failure[:CODE]. rate: 2% or x3; none is always.
+              hang[-after], slow-body (100 ms a byte), cut-body, not-json, empty-body, failure[:CODE] (2xx with success false).
+              -after: the request takes effect all the same. rate: 2% of the requests, x3 the next three; none is every one.
               JSON: action, match {endpoint route|token, org, method, requestId, conversation}, probability or next,
               latencyMs, latencyMaxMs, status, code, message, retryAfter, body, byteIntervalMs, effect none|at-once|late.
 

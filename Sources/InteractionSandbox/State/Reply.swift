@@ -9,19 +9,25 @@ struct Reply: Hashable, Sendable {
     var body: String
     var contentType: String
     var retryAfter: String?
+    /// The API's error code in the body.
+    var code: Int?
 
-    init(status: Int, body: String, contentType: String = Self.json, retryAfter: String? = nil) {
+    init(
+        status: Int, body: String, contentType: String = Self.json, retryAfter: String? = nil, code: Int? = nil
+    ) {
         self.status = status
         self.body = body
         self.contentType = contentType
         self.retryAfter = retryAfter
+        self.code = code
     }
 
     /// With an object as its body.
-    init(status: Int, retryAfter: String? = nil, _ members: (inout JSONWriter) -> Void) {
+    init(status: Int, retryAfter: String? = nil, code: Int? = nil, _ members: (inout JSONWriter) -> Void) {
         var writer = JSONWriter(capacity: 256)
         writer.object(nil, members)
-        self.init(status: status, body: String(decoding: writer.bytes, as: UTF8.self), retryAfter: retryAfter)
+        self.init(
+            status: status, body: String(decoding: writer.bytes, as: UTF8.self), retryAfter: retryAfter, code: code)
     }
 
     /// 202 for a route that created this routing.
@@ -49,9 +55,15 @@ struct Reply: Hashable, Sendable {
     }
 
     static func refused(_ refusal: Refusal) -> Reply {
-        Reply(status: refusal.status, retryAfter: refusal.code == ErrorCatalog.rateLimit ? "1" : nil) { json in
-            json.field("code", refusal.code)
-            json.field("message", refusal.message)
+        error(
+            status: refusal.status, retryAfter: refusal.code == ErrorCatalog.rateLimit ? "1" : nil, code: refusal.code,
+            message: refusal.message)
+    }
+
+    private static func error(status: Int, retryAfter: String?, code: Int?, message: String) -> Reply {
+        Reply(status: status, retryAfter: retryAfter, code: code) { json in
+            if let code { json.field("code", code) }
+            json.field("message", message)
         }
     }
 
@@ -75,7 +87,7 @@ struct Reply: Hashable, Sendable {
         case .failure:
             let code = fault.code ?? 10058
             let message = fault.message ?? ErrorCatalog.entry(code).message
-            return Reply(status: fault.status ?? 202, retryAfter: fault.retryAfter) { json in
+            return Reply(status: fault.status ?? 202, retryAfter: fault.retryAfter, code: code) { json in
                 json.field("success", false)
                 json.object("errors") { json in
                     json.field("errorMessage", message)
@@ -92,16 +104,14 @@ struct Reply: Hashable, Sendable {
         // Statuses that are codes as well; of others without a code only the status tells.
         let code = fault.code ?? (status == 500 || status == ErrorCatalog.rateLimit ? status : nil)
         let message = fault.message ?? code.map { ErrorCatalog.entry($0).message } ?? "Fault on demand"
-        if let body = fault.body { return Reply(status: status, body: body, retryAfter: fault.retryAfter) }
+        if let body = fault.body {
+            return Reply(status: status, body: body, retryAfter: fault.retryAfter, code: fault.code)
+        }
         switch fault.match.endpoint {
         case .token:
             let error = OAuthRefusal(error: status == 400 ? "invalid_grant" : "server_error", description: message)
             return refused(error, status: status, retryAfter: fault.retryAfter)
-        case .route:
-            return Reply(status: status, retryAfter: fault.retryAfter) { json in
-                if let code { json.field("code", code) }
-                json.field("message", message)
-            }
+        case .route: return error(status: status, retryAfter: fault.retryAfter, code: code, message: message)
         }
     }
 }

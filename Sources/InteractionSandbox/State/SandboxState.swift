@@ -21,7 +21,6 @@ struct SandboxState: Sendable {
     private struct Performed {
         var reply: Reply
         var effect = Ledger.Effect.none
-        var code: Int?
     }
 
     let settings: SandboxSettings
@@ -65,7 +64,7 @@ struct SandboxState: Sendable {
             time: now, method: incoming.method, org: org?.description ?? incoming.org, request: requestID,
             conversation: request.conversation.map { CompactText($0) }, bodyBytes: incoming.bodyBytes,
             fault: fault?.id, ending: fault?.ending ?? .answered, status: decision.reply?.status,
-            code: Self.code(performed?.code, fault), effect: decision.effect)
+            code: decision.reply?.code, effect: decision.effect)
         decision.sequence = ledger.append(record, headers: incoming.headerLines)
         totals.requests += 1
         totals.endings[record.ending, default: 0] += 1
@@ -82,7 +81,7 @@ struct SandboxState: Sendable {
         decision.effect = performed.effect
         ledger.amend(
             decision.sequence, effect: performed.effect, status: decision.reply?.status,
-            code: Self.code(performed.code, decision.fault))
+            code: decision.reply?.code)
         count(decision)
         return decision
     }
@@ -93,16 +92,6 @@ struct SandboxState: Sendable {
         case .status, .notJSON, .emptyBody, .failure: return Reply.replacement(by: fault)
         case .latency, .slowBody, .cutBody: return performed?.reply
         case .reset, .close, .hang: return nil
-        }
-    }
-
-    /// The code in the answer: the fault's, where it replaces the answer.
-    private static func code(_ code: Int?, _ fault: Fault?) -> Int? {
-        guard let fault else { return code }
-        switch fault.action {
-        case .status, .failure: return fault.code
-        case .latency, .slowBody, .cutBody: return code
-        case .reset, .close, .hang, .notJSON, .emptyBody: return nil
         }
     }
 
@@ -135,7 +124,7 @@ struct SandboxState: Sendable {
                 return Performed(reply: .cleared(cleared), effect: cleared > 0 ? .cleared(cleared) : .none)
             }
         } catch {
-            return Performed(reply: .refused(error), code: error.code)
+            return Performed(reply: .refused(error))
         }
     }
 
