@@ -48,7 +48,8 @@ struct RouteEndpoint: Sendable {
     }
 
     private func log(_ request: ParsedRequest, _ decision: Decision) {
-        let ending = decision.reply.map { "\($0.status)" } ?? decision.fault?.ending.rawValue ?? "no answer"
+        let answer = decision.reply.map { reply in "\(reply.status)\(reply.code.map { " (\($0))" } ?? "")" }
+        let ending = answer ?? decision.fault?.ending.rawValue ?? "no answer"
         let effect =
             switch decision.effect {
             case .none: "no effect"
