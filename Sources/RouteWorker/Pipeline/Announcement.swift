@@ -7,15 +7,11 @@ import RoutingContract
 
 /// The messages that say how a delivery ended.
 struct Announcement: Sendable {
-    /// One answer on its way.
-    struct Answer: Sendable {
-        let message: OutgoingMessage
-        /// Whether the delivery may only be acknowledged once a queue has it. A direct reply-to nobody can confirm.
-        let isRequired: Bool
-    }
-
     let result: CommandResult
-    let answers: [Answer]
+    /// Must each be in a queue before the delivery may be acknowledged.
+    let answers: [OutgoingMessage]
+    /// The answer to a direct reply-to, of which nobody can confirm that it was read.
+    let directReply: OutgoingMessage?
     /// Whether the outcome asks for a dead letter. The first delivery of a command places it, and every redelivery
     /// places it again, since nobody knows how far the one before came; a duplicate that the platform sent needs none.
     let needsDeadLetter: Bool
@@ -52,18 +48,18 @@ struct Announcement: Sendable {
         needsDeadLetter = result.needsDeadLetter && (!isDuplicate || delivery.earlierDeliveries > 0)
 
         let message = AnswerEncoder().encode(result, about: subject, duplicate: isDuplicate)
-        let toResults = Answer(
-            message: OutgoingMessage(message, routingKey: settings.answers.queue), isRequired: true)
+        let toResults = OutgoingMessage(message, routingKey: settings.answers.queue)
         switch subject.reply.replyTo {
         case .none:
             answers = [toResults]
+            directReply = nil
         case .some(let address) where address.isDirectReplyTo:
+            answers = settings.answers.copiesDirectReplies ? [toResults] : []
             // With `mandatory` the broker returns even what it delivers to a direct reply-to.
-            let direct = Answer(
-                message: OutgoingMessage(message, routingKey: address, mandatory: false), isRequired: false)
-            answers = settings.answers.copiesDirectReplies ? [direct, toResults] : [direct]
+            directReply = OutgoingMessage(message, routingKey: address, mandatory: false)
         case .some(let queue):
-            answers = [Answer(message: OutgoingMessage(message, routingKey: queue), isRequired: true)]
+            answers = [OutgoingMessage(message, routingKey: queue)]
+            directReply = nil
         }
     }
 

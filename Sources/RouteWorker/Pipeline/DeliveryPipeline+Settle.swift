@@ -102,22 +102,21 @@ extension DeliveryPipeline {
     private func announce(
         _ announcement: Announcement, _ work: Work, _ ticket: Lanes.Ticket
     ) async -> Settlement? {
+        if let reply = announcement.directReply { directReplies.publishBestEffort(reply) }
         var pending = announcement.answers
         var unroutable: String?
         var tries = 0
         while !pending.isEmpty {
             tries += 1
-            let outcomes = await publisher.publish(
-                pending.map(\.message), timeout: settings.answers.confirmTimeout)
-            var again: [Announcement.Answer] = []
+            let outcomes = await publisher.publish(pending, timeout: settings.answers.confirmTimeout)
+            var again: [OutgoingMessage] = []
             for (answer, outcome) in zip(pending, outcomes) {
                 switch outcome {
                 case .confirmed: break
-                case _ where !answer.isRequired: break
-                case .returned(_, let text): unroutable = "\(answer.message.routingKey): \(text)"
-                case .refused(let error): unroutable = "\(answer.message.routingKey): \(error)"
+                case .returned(_, let text): unroutable = "\(answer.routingKey): \(text)"
+                case .refused(let error): unroutable = "\(answer.routingKey): \(error)"
                 case .nacked where tries >= settings.answers.publishAttempts:
-                    unroutable = "\(answer.message.routingKey): the broker refused it (queue full?)"
+                    unroutable = "\(answer.routingKey): the broker refused it (queue full?)"
                 case .nacked, .failed: again.append(answer)
                 }
             }

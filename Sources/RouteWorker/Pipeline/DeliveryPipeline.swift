@@ -35,6 +35,7 @@ public actor DeliveryPipeline {
     let store: any IdempotencyStore
     let api: any InteractionAPI
     let publisher: any MessagePublisher
+    let directReplies: any BestEffortPublisher
     let logger: Logger
     var generator = SystemRandomNumberGenerator()
 
@@ -66,11 +67,13 @@ public actor DeliveryPipeline {
 
     /// - Parameters:
     ///   - loop: the home event loop; also that of `api`.
+    ///   - directReplies: for answers to direct reply-tos. It must have a connection of its own: RabbitMQ (3.10) ends
+    ///     that of whoever publishes to an address which it cannot read, or whose node it does not know any more.
     ///   - wallClock: the time of day, by which deadlines are judged.
     public init(
         settings: PipelineSettings, loop: any EventLoop, decoder: CommandDecoder, store: any IdempotencyStore,
-        api: any InteractionAPI, publisher: any MessagePublisher, logger: Logger,
-        wallClock: @escaping @Sendable () -> Timestamp
+        api: any InteractionAPI, publisher: any MessagePublisher, directReplies: any BestEffortPublisher,
+        logger: Logger, wallClock: @escaping @Sendable () -> Timestamp
     ) {
         self.settings = settings
         self.loop = loop
@@ -78,6 +81,7 @@ public actor DeliveryPipeline {
         self.store = store
         self.api = api
         self.publisher = publisher
+        self.directReplies = directReplies
         self.logger = logger
         self.wallClock = wallClock
         queueIndex = Dictionary(
@@ -330,3 +334,16 @@ public protocol MessagePublisher: Sendable {
 }
 
 extension AMQPPublisher: MessagePublisher {}
+
+/// Publishes what may be lost.
+public protocol BestEffortPublisher: Sendable {
+    /// Publishes if that can be done soon; returns at once.
+    func publishBestEffort(_ message: OutgoingMessage)
+}
+
+extension AMQPPublisher: BestEffortPublisher {
+    public func publishBestEffort(_ message: OutgoingMessage) {
+        // Who waits for a direct reply does not wait long.
+        enqueue([Publication(ticket: 0, message: message, deadline: .now + .seconds(5))])
+    }
+}

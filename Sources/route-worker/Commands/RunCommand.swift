@@ -35,12 +35,14 @@ struct RunCommand: AsyncParsableCommand {
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let client = try settings.makeClient(on: loop)
         let publisher = try AMQPPublisher(settings.brokerConfiguration("publisher"))
+        let directReplies = try AMQPPublisher(settings.brokerConfiguration("direct replies"))
         let store = try settings.openStore()
 
         let pipeline = DeliveryPipeline(
             settings: settings.pipelineSettings, loop: loop,
             decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
-            api: client, publisher: publisher, logger: logger, wallClock: StoreClock.system.now)
+            api: client, publisher: publisher, directReplies: directReplies, logger: logger,
+            wallClock: StoreClock.system.now)
         let ready = ReadyFile(path: readyFile, queues: Set(settings.queues.map(\.name)))
         let consumer = try AMQPConsumer(
             settings.brokerConfiguration("consumer"), subscriptions: settings.subscriptions
@@ -49,6 +51,7 @@ struct RunCommand: AsyncParsableCommand {
             ready.saw(event)
         }
         publisher.start()
+        directReplies.start()
         logger.info(
             "starting",
             metadata: [
@@ -61,6 +64,7 @@ struct RunCommand: AsyncParsableCommand {
                 ClosingService { await store.close() },
                 HousekeepingService(store: store, logger: logger),
                 ClosingService { await publisher.close() },
+                ClosingService { await directReplies.close() },
                 ClosingService { await client.shutDown() },
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, drainTimeout: settings.worker.drainTimeout, logger: logger),
