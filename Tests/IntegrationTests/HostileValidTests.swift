@@ -132,6 +132,31 @@ struct HostileValidTests {
         }
     }
 
+    /// RabbitMQ 3.10 ends the connection of whoever publishes to a direct reply-to that it cannot read, or whose node it
+    /// does not know (any more): `rabbit_direct_reply_to:decode_reply_to_v2/2`.
+    @Test("Direct reply-to addresses that break the connection of who answers break no other answer's")
+    func forgedDirectReplies() async throws {
+        try await withHostileStage { stage in
+            let worker = try await stage.harness.startWorker()
+            let process = [131, 88, 119, 7] + Array("reply@1".utf8) + [UInt8](repeating: 0, count: 12)
+            let forged = ["x.y", "\(Data(process).base64EncodedString()).a2V5", "%%%.\u{7F}é"]
+            var sent: [Message] = []
+            for index in 0..<300 {
+                var message = HostileStage.validRoute()
+                if index % 5 == 0 {
+                    message.properties.replyTo = "amq.rabbitmq.reply-to." + forged[index / 5 % forged.count]
+                }
+                sent.append(message)
+            }
+            try await stage.send(sent)
+            let came = try await stage.inbox.wait { $0.withoutAnswer(sent) }
+            for message in sent { #expect(came.answer(message.properties.correlationID)?.outcome == .succeeded) }
+            try await stage.checkHealth(of: worker)
+            // A broken connection would have made the worker publish again what was on its way.
+            #expect(stage.inbox.soFar.answers.count == sent.count + 1)
+        }
+    }
+
     @Test("Redelivered messages, valid and not, end once")
     func redelivered() async throws {
         try await withHostileStage { stage in
