@@ -81,7 +81,7 @@ final class ScriptedAPI: InteractionAPI {
 }
 
 /// A broker that takes everything, unless told otherwise for a queue.
-final class ScriptedPublisher: MessagePublisher {
+final class ScriptedPublisher: MessagePublisher, BestEffortPublisher {
     private let lock = NSLock()
     nonisolated(unsafe) private var published: [OutgoingMessage] = []  // only reached with the lock held
     nonisolated(unsafe) private var script: [String: [PublishOutcome]] = [:]  // likewise
@@ -100,6 +100,8 @@ final class ScriptedPublisher: MessagePublisher {
             }
         }
     }
+
+    func publishBestEffort(_ message: OutgoingMessage) { lock.withLock { published.append(message) } }
 
     func messages(to queue: String) -> [Message] {
         lock.withLock { published.filter { $0.routingKey == queue }.map(\.message) }
@@ -132,7 +134,8 @@ struct PipelineStage: Sendable {
             loop: MultiThreadedEventLoopGroup.singleton.next(),
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, wallClock: StoreClock.system.now)
+            directReplies: publisher, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            wallClock: StoreClock.system.now)
         let stage = PipelineStage(pipeline: pipeline, api: api, publisher: publisher, settlements: settlements)
         async let running: Void = pipeline.run { for settlement in $0 { settle.yield(settlement) } }
         pipeline.receive(.subscribed(queue: queue, generation: 1))
