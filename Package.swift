@@ -178,6 +178,7 @@ let package = Package(
                 "TestSupport", "route-worker",
                 .product(name: "Logging", package: "swift-log"),
             ],
+            exclude: ["Scripts"],
             swiftSettings: settings),
 
         // Starts, kills and stops the servers that tests need.
