@@ -165,7 +165,10 @@ public actor DeliveryPipeline {
         case .retrying(let error, let delay):
             logger.warning(
                 "no connection to the broker; will try again",
-                metadata: [LogKey.error: "\(error)", LogKey.milliseconds: "\(delay.wholeMilliseconds)"])
+                metadata: [
+                    LogKey.connection: "consumer", LogKey.error: "\(error)",
+                    LogKey.milliseconds: "\(delay.wholeMilliseconds)",
+                ])
         }
     }
 

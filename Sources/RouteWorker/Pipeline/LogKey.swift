@@ -6,6 +6,7 @@ public enum LogKey {
     public static let code = "code"
     public static let command = "command"
     public static let concurrency = "concurrency"
+    public static let connection = "connection"
     public static let conversation = "conversation"
     public static let count = "count"
     public static let duplicate = "duplicate"

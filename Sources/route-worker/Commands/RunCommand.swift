@@ -34,8 +34,8 @@ struct RunCommand: AsyncParsableCommand {
         let logger = settings.makeLogger("route-worker")
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let client = try settings.makeClient(on: loop)
-        let publisher = try AMQPPublisher(settings.brokerConfiguration("publisher"))
-        let directReplies = try AMQPPublisher(settings.brokerConfiguration("direct replies"))
+        let publisher = try settings.makePublisher("publisher", logger)
+        let directReplies = try settings.makePublisher("direct replies", logger)
         let store = try settings.openStore()
 
         let pipeline = DeliveryPipeline(

@@ -4,6 +4,7 @@ import AMQP
 import Foundation
 import IdempotencyStore
 import InteractionAPI
+import Logging
 import NIOCore
 import RouteWorker
 import RoutingContract
@@ -27,6 +28,35 @@ extension Settings {
                 throw CommandFailure.configuration("store.url: \(error)")
             }
         }
+    }
+
+    /// A publisher that says in the log what becomes of its connection.
+    func makePublisher(_ role: String, _ logger: Logger) throws -> AMQPPublisher {
+        try AMQPPublisher(
+            brokerConfiguration(role),
+            onEvent: { event in
+                switch event {
+                case .connected: logger.info("connected", metadata: [LogKey.connection: "\(role)"])
+                case .connectionLost(.closed): break
+                case .connectionLost(let error), .channelLost(let error):
+                    logger.warning(
+                        "lost a publishing connection",
+                        metadata: [LogKey.connection: "\(role)", LogKey.error: "\(error)"])
+                case .retrying(let error, let delay):
+                    logger.warning(
+                        "no connection to the broker; will try again",
+                        metadata: [
+                            LogKey.connection: "\(role)", LogKey.error: "\(error)",
+                            LogKey.milliseconds: "\(delay.wholeMilliseconds)",
+                        ])
+                case .blocked(let reason):
+                    logger.warning(
+                        "the broker takes no messages; answers wait",
+                        metadata: [LogKey.connection: "\(role)", LogKey.reason: "\(reason)"])
+                case .unblocked:
+                    logger.info("the broker takes messages again", metadata: [LogKey.connection: "\(role)"])
+                }
+            })
     }
 
     func makeClient(on loop: any EventLoop) throws -> InteractionClient {
