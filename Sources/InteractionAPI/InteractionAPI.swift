@@ -2,7 +2,9 @@
 
 public import RoutingContract
 
-/// Makes calls. One call is one request on the wire at most: an implementation never sends a request twice.
+/// Makes calls. One call is one request on the wire at most: an implementation never sends a request twice. The one
+/// exception: after an answer that refuses the access token, which has no effect, it may ask once more with another token,
+/// and says so in ``CallResult/refusedRequests``.
 public protocol InteractionAPI: Sendable {
     /// Makes one call and returns within `timeout`.
     ///
@@ -20,6 +22,30 @@ public enum CallResult: Sendable, Hashable {
     case answered(CallAnswer)
     /// The request was sent, in whole or in part, and no complete answer came back.
     case effectUnknown(CallFailure)
+
+    /// Requests of this call that were answered before the one this result is about, each with a refusal of its token:
+    /// 0 or 1. They had no effect, and count as attempts.
+    public var refusedRequests: Int {
+        get {
+            switch self {
+            case .notSent(let failure), .effectUnknown(let failure): failure.refusedRequests
+            case .answered(let answer): answer.refusedRequests
+            }
+        }
+        set {
+            switch self {
+            case .notSent(var failure):
+                failure.refusedRequests = newValue
+                self = .notSent(failure)
+            case .effectUnknown(var failure):
+                failure.refusedRequests = newValue
+                self = .effectUnknown(failure)
+            case .answered(var answer):
+                answer.refusedRequests = newValue
+                self = .answered(answer)
+            }
+        }
+    }
 }
 
 /// Why no answer came.
@@ -28,6 +54,8 @@ public struct CallFailure: Sendable, Hashable {
     public var reason: String
     /// For people; holds no secret.
     public var message: String
+    /// See ``CallResult/refusedRequests``.
+    public var refusedRequests = 0
 
     public init(reason: String, message: String) {
         self.reason = reason
@@ -43,6 +71,8 @@ public struct CallAnswer: Sendable, Hashable {
     public var retryAfter: String?
     /// Whether the body was cut at the size limit, is in an encoding nobody asked for, or ended early.
     public var bodyIsUnreadable: Bool
+    /// See ``CallResult/refusedRequests``.
+    public var refusedRequests = 0
 
     public init(status: Int, body: [UInt8], retryAfter: String? = nil, bodyIsUnreadable: Bool = false) {
         self.status = status

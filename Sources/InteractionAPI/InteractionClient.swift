@@ -2,19 +2,21 @@
 
 public import NIOCore
 import NIOHTTP1
-import NIOSSL
 public import RoutingContract
 
 /// Calls the Interaction Service API over kept-alive HTTP/1.1 connections.
 ///
 /// Headers and paths are those of the public reference: `POST /api/v1/route` routes, `DELETE` with a body clears.
-/// Certificates are always verified in full, redirects are never followed, and a request is never sent twice.
+/// Certificates are always verified in full, redirects are never followed, and a request is never sent twice, but for the
+/// one case that the port names: the answer refused the token.
 public final class InteractionClient: InteractionAPI {
     /// What is the same for every call of an org.
     private struct PreparedOrg {
         var origin: Origin
         var uri: String
         var headers: [(String, String)]
+        /// What stands around the payload; `nil` where it is the whole body.
+        var form: MultipartForm?
     }
 
     /// Longer timeouts are cut to this: clocks overflow, and nobody waits a day.
@@ -47,13 +49,14 @@ public final class InteractionClient: InteractionAPI {
                     "the base URL \"\(endpoint.baseURL)\" must name a host, not an address, to be reached through a proxy"
                 )
             }
+            let form = endpoint.bodyFormat == .multipart ? MultipartForm() : nil
             let prepared = PreparedOrg(
                 origin: base.origin, uri: base.path + "/api/v1/route",
                 headers: [
                     ("Host", base.origin.hostHeader), ("User-Agent", settings.userAgent),
-                    ("Accept", "application/json"), ("Content-Type", "application/json"),
+                    ("Accept", "application/json"), ("Content-Type", form?.contentType ?? "application/json"),
                     ("OrgId", endpoint.org.description),
-                ])
+                ], form: form)
             guard orgs.updateValue(prepared, forKey: endpoint.org) == nil else {
                 throw InteractionSettingsError("org \(endpoint.org) has two endpoints")
             }
@@ -64,13 +67,13 @@ public final class InteractionClient: InteractionAPI {
         self.orgs = orgs
         self.tokens = tokens
         pool = HTTPPool(
-            eventLoop: eventLoop, settings: settings.connections, tls: try Self.tlsContext(settings.extraCAFile),
-            proxy: settings.proxy)
+            eventLoop: eventLoop, settings: settings.connections,
+            tls: try ClientTLS.context(extraCAFile: settings.extraCAFile), proxy: settings.proxy)
     }
 
     public func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
-        let started = NIODeadline.now()
         let timeout = min(timeout, Self.longestTimeout)
+        let deadline = NIODeadline.now() + TimeAmount(timeout)
         guard let org = orgs[command.key.org] else {
             return .notSent(
                 CallFailure(CallFailure.Reason.orgNotConfigured, "org \(command.key.org) has no endpoint"))
@@ -83,15 +86,45 @@ public final class InteractionClient: InteractionAPI {
         case .failure(let failure):
             return .notSent(CallFailure(CallFailure.Reason.tokenUnavailable, failure.description))
         case .success(let token):
-            return await pool.send(
-                Self.request(for: command, org: org, token: token), to: org.origin,
-                deadline: started + TimeAmount(timeout))
+            let request = Self.request(for: command, org: org, token: token)
+            let result = await pool.send(request, to: org.origin, deadline: deadline)
+            guard case .answered(let answer) = result,
+                AnswerClassifier.refusesToken(kind: command.key.kind, answer: answer)
+            else { return result }
+            return await performAgain(command, org, refused: token, deadline: deadline) ?? result
         }
     }
 
-    /// Ends every call and closes every connection; for after the drain.
+    /// Calls once more with another token, within the same deadline; `nil` where there is none, or no time is left. The
+    /// refused request had no effect, so that this is no second one.
+    private func performAgain(
+        _ command: RouteCommand, _ org: PreparedOrg, refused: AccessToken, deadline: NIODeadline
+    ) async -> CallResult? {
+        let left = deadline - .now()
+        guard left > .zero,
+            let other = await tokens.token(
+                for: command.key.org, insteadOf: refused, timeout: .nanoseconds(left.nanoseconds))
+        else { return nil }
+        var result: CallResult
+        switch other {
+        case .failure(let failure):
+            result = .notSent(
+                CallFailure(
+                    CallFailure.Reason.tokenUnavailable,
+                    "the access token was refused, and there is no other: \(failure)"))
+        case .success(let token):
+            guard deadline > .now() else { return nil }
+            let request = Self.request(for: command, org: org, token: token)
+            result = await pool.send(request, to: org.origin, deadline: deadline)
+        }
+        result.refusedRequests = 1
+        return result
+    }
+
+    /// Ends every call, closes every connection and shuts the tokens down; for after the drain.
     public func shutDown() async {
         await pool.shutDown()
+        await tokens.shutDown()
     }
 
     private static func request(for command: RouteCommand, org: PreparedOrg, token: AccessToken) -> HTTPRequest {
@@ -112,38 +145,11 @@ public final class InteractionClient: InteractionAPI {
         // Trace context helps people; a command does not fail for it.
         if let parent = command.reply.trace.traceparent, parent.isHeaderSafe { fields.append(("traceparent", parent)) }
         if let state = command.reply.trace.tracestate, state.isHeaderSafe { fields.append(("tracestate", state)) }
-        fields.append(("Content-Length", String(command.payload.count)))
+        let body = org.form?.body(around: command.payload) ?? command.payload
+        fields.append(("Content-Length", String(body.count)))
         return HTTPRequest(
             head: HTTPRequestHead(version: .http1_1, method: method, uri: org.uri, headers: HTTPHeaders(fields)),
-            body: command.payload)
-    }
-
-    private static func tlsContext(_ extraCAFile: String?) throws(InteractionSettingsError) -> NIOSSLContext {
-        var configuration = TLSConfiguration.makeClientConfiguration()
-        configuration.minimumTLSVersion = .tlsv12
-        configuration.certificateVerification = .fullVerification
-        configuration.trustRoots = .default
-        configuration.applicationProtocols = ["http/1.1"]
-        // A good-bye that is not answered holds the descriptor no longer than this.
-        configuration.shutdownTimeout = .seconds(1)
-        if let extraCAFile {
-            do {
-                let certificates = try NIOSSLCertificate.fromPEMFile(extraCAFile)
-                guard !certificates.isEmpty else {
-                    throw InteractionSettingsError("the CA file \(extraCAFile) holds no certificate")
-                }
-                configuration.additionalTrustRoots = [.certificates(certificates)]
-            } catch let error as InteractionSettingsError {
-                throw error
-            } catch {
-                throw InteractionSettingsError("the CA file \(extraCAFile) cannot be used: \(error)")
-            }
-        }
-        do {
-            return try NIOSSLContext(configuration: configuration)
-        } catch {
-            throw InteractionSettingsError("TLS cannot be set up: \(error)")
-        }
+            body: body)
     }
 }
 

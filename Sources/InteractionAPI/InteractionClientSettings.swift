@@ -7,11 +7,21 @@ public struct OrgEndpoint: Sendable, Hashable {
     public var org: OrgID
     /// `https://{MyDomain}.my.salesforce-scrt.com`, with a port or a path in front of `/api/v1/route` where there is one.
     public var baseURL: String
+    public var bodyFormat: BodyFormat
 
-    public init(org: OrgID, baseURL: String) {
+    public init(org: OrgID, baseURL: String, bodyFormat: BodyFormat = .json) {
         self.org = org
         self.baseURL = baseURL
+        self.bodyFormat = bodyFormat
     }
+}
+
+/// How a command's payload stands in a request. Its bytes are the same in both.
+public enum BodyFormat: Sendable, Hashable {
+    /// `application/json`: what the API's description and its present reference say.
+    case json
+    /// `multipart/form-data` (RFC 7578) with one part named `json`: what an earlier reference says.
+    case multipart
 }
 
 /// What an ``InteractionClient`` is made from.

@@ -39,6 +39,14 @@ public enum AnswerClassifier {
         return byStatus(answer.status, code: code, said: said, retryAfter: retryAfter)
     }
 
+    /// Whether `answer` refuses the access token. Cheap for all others: it is asked for every answer.
+    static func refusesToken(kind: CommandKind, answer: CallAnswer) -> Bool {
+        guard answer.status == 401 || answer.body.contains(ascii: "10004") else { return false }
+        // The date matters to `Retry-After` alone.
+        if case .token = classify(kind: kind, answer: answer, now: Timestamp(milliseconds: 0)) { return true }
+        return false
+    }
+
     // MARK: 2xx
 
     private static func accepted(kind: CommandKind, status: Int, root: JSONValue?, retryAfter: Duration?) -> Verdict {
@@ -154,5 +162,21 @@ public enum AnswerClassifier {
             String.UnicodeScalarView(
                 said.unicodeScalars.prefix(300).map { $0.properties.generalCategory == .control ? " " : $0 }))
         return bounded("\(text). Salesforce says: \(clean)", to: longestMessage)
+    }
+}
+
+extension [UInt8] {
+    /// Whether these ASCII characters stand somewhere in it.
+    fileprivate func contains(ascii: StaticString) -> Bool {
+        withUnsafeBufferPointer { bytes in
+            let needle = UnsafeBufferPointer(start: ascii.utf8Start, count: ascii.utf8CodeUnitCount)
+            guard bytes.count >= needle.count else { return false }
+            for start in 0...(bytes.count - needle.count) where bytes[start] == needle[0] {
+                if UnsafeBufferPointer(rebasing: bytes[start..<start + needle.count]).elementsEqual(needle) {
+                    return true
+                }
+            }
+            return false
+        }
     }
 }

@@ -19,7 +19,8 @@ enum RetryAfter {
         return min(max(date - now, .zero), longest)
     }
 
-    private static func date(_ text: Substring, now: Timestamp) -> Timestamp? {
+    /// An HTTP date in any of its three forms.
+    static func date(_ text: Substring, now: Timestamp) -> Timestamp? {
         let fields = text.split(whereSeparator: { $0 == " " || $0 == "-" }).map {
             $0.hasSuffix(",") ? $0.dropLast() : $0
         }

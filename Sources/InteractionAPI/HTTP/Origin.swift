@@ -30,9 +30,11 @@ struct BaseURL: Sendable, Hashable {
 
     /// Takes `https://host[:port][/path]` (or `http`); throws what is wrong with anything else. User names, queries and
     /// fragments have no business in a base URL and are refused.
-    init(_ text: String) throws(InteractionSettingsError) {
+    ///
+    /// - Parameter name: what the URL is called in an error.
+    init(_ text: String, called name: String = "base URL") throws(InteractionSettingsError) {
         func refuse(_ why: String) -> InteractionSettingsError {
-            InteractionSettingsError("the base URL \"\(text)\" \(why)")
+            InteractionSettingsError("the \(name) \"\(text)\" \(why)")
         }
         let isTLS: Bool
         let rest: Substring

@@ -6,9 +6,18 @@ public import RoutingContract
 public protocol AccessTokens: Sendable {
     /// The token for calls of `org`. Returns within `timeout`; a failure's message says what to mend and holds no secret.
     func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure>
+
+    /// Another token than `refused`, which an answer (401, code 10004) has just refused. Returns within `timeout`; `nil`
+    /// where no other one can be asked for now, a failure where one was asked for and not given.
+    func token(
+        for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
+    ) async -> Result<AccessToken, TokenFailure>?
+
+    /// Ends what is under way; for after the drain.
+    func shutDown() async
 }
 
-/// Why there is no token, for ``CallFailure/message``.
+/// Why there is no token, for ``CallFailure/message``. Holds no secret.
 public struct TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public let description: String
 
@@ -28,6 +37,12 @@ public struct AccessToken: Sendable, Hashable, CustomStringConvertible, CustomDe
     public init?(_ token: some StringProtocol) {
         guard 1...(16 * 1024) ~= token.utf8.count, token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
         authorization = "Bearer " + token
+    }
+
+    /// The org that the token names itself: Salesforce's opaque tokens are `{orgId}!…`. `nil` for all others.
+    var org: OrgID? {
+        let token = authorization.dropFirst("Bearer ".count)
+        return token.firstIndex(of: "!").flatMap { OrgID(token[..<$0]) }
     }
 
     public var description: String { "<access token>" }

@@ -1,6 +1,5 @@
 // Access tokens that somebody else fetches: one file or one environment variable per org.
 
-import Glibc
 public import NIOCore
 public import RoutingContract
 
@@ -17,23 +16,12 @@ public enum TokenSource: Sendable, Hashable {
 /// An actor on the worker's event loop, so that a call gets its token without a hop. A file's state (modification time,
 /// size, inode) is looked at once per `checkInterval` at most, and by the call that needs the token: local files alone.
 public actor FixedTokens: AccessTokens {
-    private struct FileState: Equatable {
-        var seconds: Int
-        var nanoseconds: Int
-        var size: Int
-        var inode: UInt64
-        var device: UInt64
-    }
-
     private struct Entry {
         var source: TokenSource
         var result: Result<AccessToken, TokenFailure>
-        var state: FileState?
+        var state: SecretFile.State?
         var checkAgain: NIODeadline
     }
-
-    /// Bytes of a token file; a larger file is no token file.
-    private static let maximumFileBytes = 64 * 1024
 
     private nonisolated let executor: any SerialExecutor
     private let checkInterval: TimeAmount
@@ -52,19 +40,21 @@ public actor FixedTokens: AccessTokens {
     ) {
         executor = eventLoop.executor
         self.checkInterval = TimeAmount(checkInterval)
-        entries = sources.mapValues { source in
-            switch source {
-            case .file(let path):
-                // Read when first needed.
-                Entry(
-                    source: source, result: .failure(TokenFailure("the token file \(path) was not read yet")),
-                    state: nil,
-                    checkAgain: .uptimeNanoseconds(0))
-            case .environment(let name):
-                Entry(
-                    source: source, result: Self.token(from: environment[name], called: "environment variable \(name)"),
-                    state: nil, checkAgain: .distantFuture)
-            }
+        entries = [:]
+        for (org, source) in sources {
+            entries[org] =
+                switch source {
+                case .file(let path):
+                    // Read when first needed.
+                    Entry(
+                        source: source, result: .failure(TokenFailure("the token file \(path) was not read yet")),
+                        state: nil, checkAgain: .uptimeNanoseconds(0))
+                case .environment(let name):
+                    Entry(
+                        source: source,
+                        result: Self.token(from: environment[name], called: "environment variable \(name)", of: org),
+                        state: nil, checkAgain: .distantFuture)
+                }
         }
     }
 
@@ -74,12 +64,12 @@ public actor FixedTokens: AccessTokens {
         let now = NIODeadline.now()
         guard entry.checkAgain <= now else { return entry.result }
         entry.checkAgain = now + checkInterval
-        switch Self.readIfChanged(path, since: entry.state) {
+        switch SecretFile.readIfChanged(path, called: "token file", since: entry.state) {
         case .success(nil):
             break
         case .success(let (text, state)?):
             entry.state = state
-            entry.result = Self.token(from: text, called: "token file \(path)")
+            entry.result = Self.token(from: text, called: "token file \(path)", of: org)
         case .failure(let failure):
             entry.state = nil
             entry.result = .failure(failure)
@@ -88,50 +78,30 @@ public actor FixedTokens: AccessTokens {
         return entry.result
     }
 
-    private static func token(from text: String?, called name: String) -> Result<AccessToken, TokenFailure> {
+    /// What a changed file holds by now. The file may have been looked at within the interval, so it is looked at again.
+    public func token(
+        for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
+    ) async -> Result<AccessToken, TokenFailure>? {
+        entries[org]?.checkAgain = .uptimeNanoseconds(0)
+        guard case .success(let token) = await token(for: org, timeout: timeout), token != refused else { return nil }
+        return .success(token)
+    }
+
+    public func shutDown() async {}
+
+    private static func token(
+        from text: String?, called name: String, of org: OrgID
+    ) -> Result<AccessToken, TokenFailure> {
         guard let text else { return .failure(TokenFailure("the \(name) is not set")) }
         let trimmed = text.trimmed
         guard !trimmed.isEmpty else { return .failure(TokenFailure("the \(name) is empty")) }
         guard let token = AccessToken(trimmed) else {
             return .failure(TokenFailure("the \(name) holds something else than one token"))
         }
+        if let other = token.org, other != org {
+            return .failure(TokenFailure("the \(name) holds a token of org \(other), and not one of org \(org)"))
+        }
         return .success(token)
-    }
-
-    /// Reads a file unless its state is still `known`.
-    private static func readIfChanged(
-        _ path: String, since known: FileState?
-    ) -> Result<(String, FileState)?, TokenFailure> {
-        func fail(_ why: String) -> Result<(String, FileState)?, TokenFailure> {
-            .failure(TokenFailure("the token file \(path) \(why)"))
-        }
-        // Without O_NONBLOCK, opening a FIFO would stop the event loop until somebody writes to it.
-        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard descriptor >= 0 else { return fail("cannot be read: \(String(cString: strerror(errno)))") }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else {
-            return fail("cannot be read: \(String(cString: strerror(errno)))")
-        }
-        guard status.st_mode & S_IFMT == S_IFREG else { return fail("is not a regular file") }
-        let state = FileState(
-            seconds: status.st_mtim.tv_sec, nanoseconds: status.st_mtim.tv_nsec, size: Int(status.st_size),
-            inode: UInt64(status.st_ino), device: UInt64(status.st_dev))
-        if state == known { return .success(nil) }
-        guard state.size <= maximumFileBytes else { return fail("is larger than \(maximumFileBytes) bytes") }
-
-        var bytes = [UInt8](repeating: 0, count: maximumFileBytes)
-        var count = 0
-        while count < bytes.count {
-            let got = bytes[count...].withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-            if got == 0 { break }
-            if got < 0 {
-                if errno == EINTR { continue }
-                return fail("cannot be read: \(String(cString: strerror(errno)))")
-            }
-            count += got
-        }
-        return .success((String(decoding: bytes[..<count], as: UTF8.self), state))
     }
 }
 

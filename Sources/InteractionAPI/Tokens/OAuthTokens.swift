@@ -1,0 +1,217 @@
+// Access tokens by the OAuth 2.0 JWT bearer flow (RFC 7523): fetched when needed, shared by all calls of an org.
+
+import Foundation
+public import Logging
+public import NIOCore
+import NIOSSL
+public import RoutingContract
+
+/// Fetches and keeps the access token of each org.
+///
+/// An actor on the worker's event loop: a call whose token is there gets it without a hop. Signing happens elsewhere.
+/// Of each org one request is in flight at a time, and everybody who needs its token waits for that one.
+public actor OAuthTokens: AccessTokens {
+    private typealias Outcome = Result<AccessToken, TokenFailure>
+
+    private struct Entry {
+        let credentials: OAuthCredentials
+        var cycle: TokenCycle
+        var waiting: [EventLoopPromise<Outcome>] = []
+        var round: Task<Void, Never>?
+    }
+
+    /// The clocks, so that waiting can be tested.
+    struct Clocks: Sendable {
+        /// For assertions, which others judge.
+        var wall: @Sendable () -> Timestamp
+        /// Never steps: for lifetimes and pauses.
+        var uptime: @Sendable () -> Duration
+
+        static let system = Clocks(
+            wall: { Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)) },
+            uptime: { .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)) })
+    }
+
+    /// The orgs that it has credentials of.
+    public nonisolated let orgs: Set<OrgID>
+
+    private nonisolated let eventLoop: any EventLoop
+    private nonisolated let executor: any SerialExecutor
+    private let settings: OAuthSettings
+    private let tls: TLSConfiguration
+    private let clocks: Clocks
+    private let logger: Logger
+    private var generator: any RandomNumberGenerator & Sendable
+    private var entries: [OrgID: Entry]
+    /// Made for the first request: it would have to be shut down even if it was never used.
+    private var endpoint: TokenEndpoint?
+    private var isShutDown = false
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// - Parameter logger: told of every round that failed; never a secret.
+    /// - Throws: ``InteractionSettingsError`` for a token URL or CA file that cannot be used. Key files are read when
+    ///   they are needed: they may come later.
+    public init(
+        _ settings: OAuthSettings, eventLoop: any EventLoop, logger: Logger
+    ) throws(InteractionSettingsError) {
+        try self.init(
+            settings, eventLoop: eventLoop, logger: logger, clocks: .system, generator: SystemRandomNumberGenerator())
+    }
+
+    init(
+        _ settings: OAuthSettings, eventLoop: any EventLoop, logger: Logger, clocks: Clocks,
+        generator: any RandomNumberGenerator & Sendable
+    ) throws(InteractionSettingsError) {
+        for (org, credentials) in settings.orgs {
+            let url = try BaseURL(credentials.tokenURL, called: "token URL")
+            guard url.origin.isTLS || url.origin.isLoopback else {
+                throw InteractionSettingsError(
+                    "the token URL \"\(credentials.tokenURL)\" of org \(org) would send assertions unencrypted: use https"
+                )
+            }
+            guard !credentials.keyFiles.isEmpty else {
+                throw InteractionSettingsError("org \(org) has no key file to sign with")
+            }
+        }
+        self.settings = settings
+        self.eventLoop = eventLoop
+        self.clocks = clocks
+        self.logger = logger
+        self.generator = generator
+        executor = eventLoop.executor
+        tls = try ClientTLS.configuration(extraCAFile: settings.extraCAFile)
+        orgs = Set(settings.orgs.keys)
+        entries = settings.orgs.mapValues { Entry(credentials: $0, cycle: TokenCycle(policy: settings.refresh)) }
+    }
+
+    public func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure> {
+        guard let answer = entries[org]?.cycle.asked(now: clocks.uptime()) else {
+            return .failure(TokenFailure("no credentials are configured for org \(org)"))
+        }
+        return await follow(answer, org, timeout)
+    }
+
+    public func token(
+        for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
+    ) async -> Result<AccessToken, TokenFailure>? {
+        guard let answer = entries[org]?.cycle.refused(refused, now: clocks.uptime()) else { return nil }
+        return await follow(answer, org, timeout)
+    }
+
+    /// Ends every request; those who wait for one are told so.
+    public func shutDown() async {
+        isShutDown = true
+        let rounds = entries.values.compactMap(\.round)
+        for round in rounds { round.cancel() }
+        for round in rounds { await round.value }
+        await endpoint?.shutDown()
+        endpoint = nil
+    }
+
+    private func follow(_ answer: TokenCycle.Answer, _ org: OrgID, _ timeout: Duration) async -> Outcome {
+        switch answer {
+        case .token(let token, let thenRefresh):
+            if thenRefresh { refresh(org) }
+            return .success(token)
+        case .failure(let failure):
+            return .failure(failure)
+        case .refresh:
+            refresh(org)
+            return await waitForRound(of: org, timeout)
+        }
+    }
+
+    private func waitForRound(of org: OrgID, _ timeout: Duration) async -> Outcome {
+        guard entries[org]?.round != nil else { return .failure(TokenFailure("no access token: the worker ends")) }
+        let promise = eventLoop.makePromise(of: Outcome.self)
+        entries[org]?.waiting.append(promise)
+        // Of several ends of a promise the first counts.
+        let timer = eventLoop.scheduleTask(in: TimeAmount(min(timeout, .seconds(24 * 3600)))) {
+            promise.succeed(.failure(TokenFailure("no access token: the token endpoint did not answer in time")))
+        }
+        defer { timer.cancel() }
+        let outcome = await withTaskCancellationHandler {
+            try? await promise.futureResult.get()
+        } onCancel: {
+            promise.succeed(.failure(TokenFailure("no access token: the call was cancelled")))
+        }
+        return outcome ?? .failure(TokenFailure("no access token: the worker ends"))
+    }
+
+    /// Starts a round unless one is under way.
+    private func refresh(_ org: OrgID) {
+        guard !isShutDown, let credentials = entries[org]?.credentials, entries[org]?.round == nil else { return }
+        entries[org]?.cycle.refreshStarted(now: clocks.uptime())
+        let endpoint = endpoint ?? TokenEndpoint(settings, tls: tls, eventLoop: eventLoop)
+        self.endpoint = endpoint
+        let round = TokenRound(org: org, credentials: credentials, endpoint: endpoint, wallClock: clocks.wall)
+        // A task of its own: it belongs to all who wait for it, and goes on when the first of them is cancelled. It ends
+        // by itself, bounded by the request timeout and the number of keys, or with `shutDown`.
+        entries[org]?.round = Task { finish(org, await round.run()) }
+    }
+
+    private func finish(_ org: OrgID, _ result: Result<GrantedToken, TokenTrouble>) {
+        guard var entry = entries[org] else { return }
+        let waiting = entry.waiting
+        entry.waiting = []
+        entry.round = nil
+        let now = clocks.uptime()
+        let outcome: Outcome
+        switch result {
+        case .success(let granted):
+            entry.cycle.succeeded(granted.token, lifetime: granted.lifetime, now: now, using: &generator)
+            outcome = .success(granted.token)
+        case .failure(let trouble):
+            entry.cycle.failed(trouble, now: now, using: &generator)
+            outcome = .failure(trouble.failure)
+            logger.warning("no new access token", metadata: ["org": "\(org)", "error": "\(trouble.failure)"])
+        }
+        entries[org] = entry
+        for promise in waiting { promise.succeed(outcome) }
+    }
+}
+
+/// One round: the keys in their order, until one gives a token.
+struct TokenRound: Sendable {
+    let org: OrgID
+    let credentials: OAuthCredentials
+    let endpoint: TokenEndpoint
+    let wallClock: @Sendable () -> Timestamp
+
+    func run() async -> Result<GrantedToken, TokenTrouble> {
+        var troubles: [TokenTrouble] = []
+        for file in credentials.keyFiles {
+            switch await Assertion(credentials, now: wallClock()).signed(withKeyIn: file) {
+            case .failure(let failure):
+                troubles.append(TokenTrouble(failure: failure, isRefusal: true))
+                continue
+            case .success(let assertion):
+                switch await endpoint.ask(credentials.tokenURL, assertion: assertion) {
+                case .failure(let failure):
+                    return .failure(TokenTrouble(failure: failure, isRefusal: false))
+                case .success(let answer):
+                    switch answer.meaning(for: org, now: wallClock()) {
+                    case .granted(let granted):
+                        return .success(granted)
+                    case .refused(let trouble, anotherKeyMayHelp: false):
+                        return .failure(trouble)
+                    case .refused(let trouble, anotherKeyMayHelp: true):
+                        troubles.append(trouble)
+                    }
+                }
+            }
+        }
+        return .failure(combined(troubles))
+    }
+
+    /// What was wrong with each key, each thing once.
+    private func combined(_ troubles: [TokenTrouble]) -> TokenTrouble {
+        var texts: [String] = []
+        for trouble in troubles where !texts.contains(trouble.failure.description) {
+            texts.append(trouble.failure.description)
+        }
+        let keys = troubles.count > 1 ? " (\(troubles.count) keys tried)" : ""
+        return TokenTrouble(failure: TokenFailure(texts.joined(separator: "; ") + keys), isRefusal: true)
+    }
+}

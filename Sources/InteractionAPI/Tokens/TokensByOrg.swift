@@ -1,0 +1,32 @@
+// Each org's tokens from where its configuration says.
+
+public import RoutingContract
+
+/// Asks ``OAuthTokens`` for the orgs that it has credentials of, and ``FixedTokens`` for all others.
+public struct TokensByOrg: AccessTokens {
+    private let fixed: FixedTokens
+    private let oauth: OAuthTokens
+
+    public init(fixed: FixedTokens, oauth: OAuthTokens) {
+        self.fixed = fixed
+        self.oauth = oauth
+    }
+
+    public func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure> {
+        oauth.orgs.contains(org)
+            ? await oauth.token(for: org, timeout: timeout) : await fixed.token(for: org, timeout: timeout)
+    }
+
+    public func token(
+        for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
+    ) async -> Result<AccessToken, TokenFailure>? {
+        oauth.orgs.contains(org)
+            ? await oauth.token(for: org, insteadOf: refused, timeout: timeout)
+            : await fixed.token(for: org, insteadOf: refused, timeout: timeout)
+    }
+
+    public func shutDown() async {
+        await oauth.shutDown()
+        await fixed.shutDown()
+    }
+}
