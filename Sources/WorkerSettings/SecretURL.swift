@@ -149,4 +149,34 @@ extension ValueForm<String> {
             return "\(parts.scheme)://\(parts.writtenHost)" + (parts.port.map { ":\($0)" } ?? "")
         }
     }
+
+    /// Where assertions are sent: never in the clear either.
+    static var tokenURL: ValueForm {
+        ValueForm("`https://HOST[:PORT]/services/oauth2/token`; http for a loopback host only") {
+            text throws(Refusal) in
+            let parts = try URLParts(text, schemes: ["https", "http"])
+            guard parts.scheme == "https" || parts.isLoopback else {
+                throw Refusal("is plain http, which would show the token to the network, write https://")
+            }
+            guard parts.userInfo == nil else {
+                throw Refusal("holds a user or password, remove it: requests are signed with a key")
+            }
+            guard parts.query == nil else { throw Refusal("has a query, remove it") }
+            guard parts.path.count > 1 else {
+                throw Refusal("has no path, write https://MyDomain.my.salesforce.com/services/oauth2/token")
+            }
+            return "\(parts.scheme)://\(parts.writtenHost)" + (parts.port.map { ":\($0)" } ?? "") + parts.path
+        }
+    }
+
+    /// Compared by Salesforce letter by letter, so that it is kept as it is written.
+    static var audience: ValueForm {
+        ValueForm("`https://HOST`") { text throws(Refusal) in
+            let parts = try URLParts(text, schemes: ["https"])
+            guard parts.userInfo == nil, parts.query == nil else {
+                throw Refusal("has a user or query, write https://login.salesforce.com or the like")
+            }
+            return text
+        }
+    }
 }

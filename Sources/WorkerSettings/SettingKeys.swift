@@ -157,6 +157,8 @@ struct OrgKeys {
     let callTimeout: SettingKey<Duration>
     let tokenFile: SettingKey<String>
     let tokenEnvironment: SettingKey<String>
+    let oauth: OAuthKeys
+    let bodyFormat: SettingKey<Settings.BodyFormat>
     let unknownEffect: SettingKey<Settings.UnknownEffect>
     let transferDeadline: SettingKey<Duration>
     let attempts: SettingKey<Int>
@@ -169,12 +171,13 @@ struct OrgKeys {
         let isDefaults = section == "defaults"
         func key<Value>(
             _ name: String, _ form: ValueForm<Value>, fallback: String? = nil, shown: String? = nil,
-            isSecret: Bool = false, _ summary: String
+            shape: SettingsReference.Shape = .scalar, isSecret: Bool = false, _ summary: String
         ) -> SettingKey<Value> {
             let inherits = fallback != nil || shown != nil
             return SettingKey(
                 "\(section).\(name)", form, fallback: isDefaults ? fallback : nil,
-                shownDefault: isDefaults ? shown : inherits ? "`defaults.\(name)`" : nil, isSecret: isSecret, summary)
+                shownDefault: isDefaults ? shown : inherits ? "`defaults.\(name)`" : nil, shape: shape,
+                isSecret: isSecret, summary)
         }
         baseURL = key(
             "baseURL", .baseURL, shown: "required for each org", "Where the org's Interaction Service API is reached.")
@@ -186,11 +189,30 @@ struct OrgKeys {
             "callTimeout", .duration(.milliseconds(100) ... .seconds(120)), fallback: "10s",
             "For one call altogether.")
         tokenFile = key(
-            "tokenFile", .path, shown: "this or `tokenEnvironment` is required for each org", isSecret: true,
+            "tokenFile", .path, shown: "this, `tokenEnvironment` or `oauth` is required for each org", isSecret: true,
             "File that holds the org's access token.")
         tokenEnvironment = key(
-            "tokenEnvironment", .variableName, shown: "this or `tokenFile` is required for each org", isSecret: true,
-            "Name of the environment variable that holds the org's access token.")
+            "tokenEnvironment", .variableName, shown: "this, `tokenFile` or `oauth` is required for each org",
+            isSecret: true, "Name of the environment variable that holds the org's access token.")
+        oauth = OAuthKeys(
+            tokenURL: key(
+                "oauth.tokenURL", .tokenURL, shown: "required for `oauth`",
+                "Where access tokens are asked for, by the OAuth 2.0 JWT bearer flow."),
+            clientID: key(
+                "oauth.clientId", .clientID, shown: "required for `oauth`", isSecret: true,
+                "The app's consumer key."),
+            username: key(
+                "oauth.username", .username, shown: "required for `oauth`",
+                "The user for whom calls are made; pre-authorised for the app."),
+            audience: key(
+                "oauth.audience", .audience, fallback: "https://login.salesforce.com",
+                "The login URL; for a sandbox `https://test.salesforce.com`."),
+            keyFiles: key(
+                "oauth.keyFiles", .path, shown: "required for `oauth`", shape: .list, isSecret: true,
+                "PEM files of RSA keys (PKCS#1 or PKCS#8), tried in this order; read again for each request."))
+        bodyFormat = key(
+            "bodyFormat", .choice(Settings.BodyFormat.allCases), fallback: "json",
+            "How the payload is sent: as `application/json`, or as the part `json` of a `multipart/form-data` body.")
         unknownEffect = key(
             "unknownEffect", .choice(Settings.UnknownEffect.allCases), fallback: "report",
             "What happens to a route whose call may have taken effect. `retry` and `clear-then-route` may give two "
@@ -215,9 +237,23 @@ struct OrgKeys {
 
     var entries: [SettingsReference.Entry] {
         [baseURL.entry, defaultContext.entry, validation.entry, callTimeout.entry, tokenFile.entry]
-            + [tokenEnvironment.entry, unknownEffect.entry, transferDeadline.entry, attempts.entry, budget.entry]
+            + [tokenEnvironment.entry] + oauth.entries + [bodyFormat.entry]
+            + [unknownEffect.entry, transferDeadline.entry, attempts.entry, budget.entry]
             + [retryMinimum.entry, retryMaximum.entry, maximumConcurrency.entry]
     }
+}
+
+/// The settings of the OAuth 2.0 JWT bearer flow. Each stands for itself: an org may share the app and its keys with all
+/// others, and have a user of its own.
+struct OAuthKeys {
+    let tokenURL: SettingKey<String>
+    let clientID: SettingKey<String>
+    let username: SettingKey<String>
+    let audience: SettingKey<String>
+    let keyFiles: SettingKey<String>
+
+    var paths: [[String]] { [tokenURL, clientID, username, audience, keyFiles].map(\.path) }
+    var entries: [SettingsReference.Entry] { [tokenURL, clientID, username, audience, keyFiles].map(\.entry) }
 }
 
 extension ValueForm<Duration> {

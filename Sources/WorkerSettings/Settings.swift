@@ -163,6 +163,8 @@ public struct Settings: Sendable, Hashable {
         /// For one call altogether; 100 ms to 2 min, default 10 s.
         public var callTimeout: Duration
         public var token: TokenSource
+        /// Default ``BodyFormat/json``.
+        public var bodyFormat: BodyFormat
         /// Default ``UnknownEffect/report``.
         public var unknownEffect: UnknownEffect
         /// As ``Commands/transferDeadline``, which is the default.
@@ -172,12 +174,38 @@ public struct Settings: Sendable, Hashable {
         public var maximumConcurrency: Int
     }
 
-    /// Where an org's bearer token stands. The token itself is no setting.
+    /// Where an org's bearer token comes from. The token itself is no setting.
     public enum TokenSource: Sendable, Hashable {
         /// A file that holds the token and nothing else but white space.
         case file(String)
         /// An environment variable.
         case environment(String)
+        /// The OAuth 2.0 JWT bearer flow.
+        case oauth(OAuth)
+    }
+
+    /// What the OAuth 2.0 JWT bearer flow (RFC 7523) needs.
+    public struct OAuth: Sendable, Hashable, CustomStringConvertible, CustomReflectable {
+        /// With its path; plain http only for a loopback host.
+        public var tokenURL: String
+        /// The app's consumer key; no description shows it.
+        public var clientID: String
+        public var username: String
+        /// Default `https://login.salesforce.com`.
+        public var audience: String
+        /// 1 to 8 paths of PEM files, in the order in which they are tried.
+        public var keyFiles: [String]
+
+        public var description: String { "<OAuth credentials for \(tokenURL)>" }
+        public var customMirror: Mirror { Mirror(self, children: ["tokenURL": tokenURL], displayStyle: .struct) }
+    }
+
+    /// How a payload is sent.
+    public enum BodyFormat: String, Sendable, Hashable, CaseIterable {
+        /// `application/json`.
+        case json
+        /// `multipart/form-data` with one part named `json`.
+        case multipart
     }
 
     /// What happens to a route whose call may have taken effect.

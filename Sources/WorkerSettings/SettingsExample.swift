@@ -67,6 +67,7 @@ extension Settings {
         defaults:
           validation: lenient          # or strict
           callTimeout: 10s
+          bodyFormat: json             # or multipart
           unknownEffect: report        # or retry, clear-then-route: both may give two effects
           retry: {attempts: 10, budget: 120s, minimum: 200ms, maximum: 20s}
 
@@ -82,6 +83,16 @@ extension Settings {
             tokenFile: /etc/route-worker/globex.token   # or tokenEnvironment: GLOBEX_TOKEN
             callTimeout: 5s
             maximumConcurrency: 16
+          initech:                     # the worker gets this org's tokens itself (OAuth 2.0 JWT bearer flow)
+            id: 00D000000000003AAA
+            baseURL: https://initech.my.salesforce-scrt.com
+            oauth:
+              tokenURL: https://initech.my.salesforce.com/services/oauth2/token
+              clientId: CONSUMER_KEY
+              username: routing@initech.example.com
+              audience: https://login.salesforce.com      # a sandbox: https://test.salesforce.com
+              # Tried in this order, so that a new certificate can be uploaded while the old one still holds.
+              keyFiles: [/etc/route-worker/initech-new.key, /etc/route-worker/initech.key]
 
         log:
           level: info

@@ -7,6 +7,7 @@ extension SettingsReader {
         // Read once without an org, so that its mistakes are reported even where nobody takes them over.
         _ = inherited(\.baseURL, nil)
         _ = inherited(\.defaultContext, nil)
+        _ = value(\.bodyFormat, nil)
         _ = token(nil)
         _ = policy(nil, worker, commands)
         return (sources.names[Keys.orgsSection] ?? []).compactMap { alias, place in
@@ -39,7 +40,8 @@ extension SettingsReader {
         return Settings.Org(
             alias: alias, id: id, baseURL: baseURL, defaultContext: inherited(\.defaultContext, alias),
             validation: policy.validation, callTimeout: policy.callTimeout, token: token,
-            unknownEffect: policy.unknownEffect, transferDeadline: policy.transferDeadline, retry: policy.retry,
+            bodyFormat: value(\.bodyFormat, alias), unknownEffect: policy.unknownEffect,
+            transferDeadline: policy.transferDeadline, retry: policy.retry,
             maximumConcurrency: policy.maximumConcurrency)
     }
 
@@ -60,36 +62,6 @@ extension SettingsReader {
                     minimum: value(\.retryMinimum, alias), maximum: value(\.retryMaximum, alias))),
             inherited(\.maximumConcurrency, alias) ?? worker.concurrency
         )
-    }
-
-    /// The org's own source, or else that of the defaults; of two on one level, neither.
-    private mutating func token(_ alias: String?) -> Settings.TokenSource? {
-        if let alias {
-            let own = token(Keys.org, alias)
-            if own.isWritten { return own.source }
-        }
-        let shared = token(Keys.defaults, nil)
-        if !shared.isWritten, let alias {
-            sources.report(
-                [Keys.orgsSection, alias, "tokenFile"],
-                "is missing, write tokenFile: or tokenEnvironment: here or under defaults:")
-        }
-        return shared.source
-    }
-
-    private mutating func token(
-        _ keys: OrgKeys, _ alias: String?
-    ) -> (isWritten: Bool, source: Settings.TokenSource?) {
-        let file = optional(keys.tokenFile, in: alias)
-        let variable = optional(keys.tokenEnvironment, in: alias)
-        switch (sources.isWritten(keys.tokenFile.path(alias)), sources.isWritten(keys.tokenEnvironment.path(alias))) {
-        case (false, false): return (false, nil)
-        case (true, false): return (true, file.map { .file($0) })
-        case (false, true): return (true, variable.map { .environment($0) })
-        case (true, true):
-            sources.report(keys.tokenEnvironment.path(alias), "and tokenFile are both given, keep one of them")
-            return (true, nil)
-        }
     }
 
     /// The org's own value, or else that of the defaults.

@@ -63,6 +63,24 @@ extension ValueForm<String> {
         }
     }
 
+    static var clientID: ValueForm {
+        ValueForm("consumer key") { text throws(Refusal) in
+            guard (1...512).contains(text.utf8.count), text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+                throw Refusal("is no consumer key, write 1 to 512 ASCII characters without spaces")
+            }
+            return text
+        }
+    }
+
+    static var username: ValueForm {
+        ValueForm("username of a Salesforce user") { text throws(Refusal) in
+            guard (1...255).contains(text.utf8.count), !text.contains(where: { $0.isControl || $0.isWhitespace }) else {
+                throw Refusal("is no username, write 1 to 255 bytes without spaces")
+            }
+            return text
+        }
+    }
+
     static var variableName: ValueForm {
         ValueForm("name of an environment variable") { text throws(Refusal) in
             guard let first = text.utf8.first, !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first),

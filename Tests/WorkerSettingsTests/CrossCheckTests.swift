@@ -105,7 +105,7 @@ import Testing
             "6:3: orgs.b.id: is missing, write the org's id (00D…)\n"
                 + "w.yaml:6:3: orgs.b.baseURL: is missing, write https://DOMAIN.my.salesforce-scrt.com here or under "
                 + "defaults:\n"
-                + "w.yaml:6:3: orgs.b.tokenFile: is missing, write tokenFile: or tokenEnvironment: here or under "
+                + "w.yaml:6:3: orgs.b.tokenFile: is missing, write tokenFile:, tokenEnvironment: or oauth: here or under "
                 + "defaults:"),
     ])
     func saysOfACombination(_ example: Case) {

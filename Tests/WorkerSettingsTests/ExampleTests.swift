@@ -11,11 +11,18 @@ import Testing
         let settings = try load(Settings.example)
         #expect(settings.queues.map(\.name) == ["routing.commands", "routing.transfers"])
         #expect(settings.queues[1].concurrency == 8)
-        #expect(settings.orgs.map(\.alias) == ["acme", "globex"])
+        #expect(settings.orgs.map(\.alias) == ["acme", "globex", "initech"])
         #expect(settings.orgs[0].callTimeout == .seconds(10))
         #expect(settings.orgs[1].callTimeout == .seconds(5))
         #expect(settings.orgs[1].maximumConcurrency == 16)
         #expect(settings.orgs[0].token == .file("/etc/route-worker/acme.token"))
+        #expect(
+            settings.orgs[2].token
+                == .oauth(
+                    Settings.OAuth(
+                        tokenURL: "https://initech.my.salesforce.com/services/oauth2/token", clientID: "CONSUMER_KEY",
+                        username: "routing@initech.example.com", audience: "https://login.salesforce.com",
+                        keyFiles: ["/etc/route-worker/initech-new.key", "/etc/route-worker/initech.key"])))
         #expect(settings.answers.allowReplyTo == [.directReplyTo, .prefix("platform.replies.")])
     }
 
@@ -46,6 +53,7 @@ import Testing
         #expect(example.log == plain.log)
         #expect(example.orgs[0].retry == plain.orgs[0].retry)
         #expect(example.orgs[0].unknownEffect == plain.orgs[0].unknownEffect)
+        #expect(example.orgs[0].bodyFormat == plain.orgs[0].bodyFormat)
         #expect(example.queues[0] == plain.queues[0])
     }
 

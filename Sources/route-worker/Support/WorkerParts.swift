@@ -60,8 +60,7 @@ extension Settings {
     }
 
     func makeClient(on loop: any EventLoop) throws -> InteractionClient {
-        var client = InteractionClientSettings(
-            endpoints: orgs.map { OrgEndpoint(org: $0.id, baseURL: $0.baseURL) })
+        var client = InteractionClientSettings(endpoints: orgs.map { OrgEndpoint($0) })
         client.connections.connectionsPerOrigin = http.maximumConnections
         client.connections.connectTimeout = http.connectTimeout
         client.connections.idleTimeout = http.idleTimeout
@@ -74,7 +73,8 @@ extension Settings {
         client.userAgent = "route-worker/\(RouteWorkerCommand.version)"
         do {
             client.proxy = http.proxy.flatMap { HTTPProxy($0) }
-            return try InteractionClient(settings: client, tokens: FixedTokens(orgs, on: loop), eventLoop: loop)
+            return try InteractionClient(
+                settings: client, tokens: TokensByOrg(self, like: client, on: loop), eventLoop: loop)
         } catch {
             throw CommandFailure.configuration("\(error)")
         }
@@ -108,17 +108,43 @@ extension Settings {
     }
 }
 
-extension FixedTokens {
-    fileprivate init(_ orgs: [Settings.Org], on loop: any EventLoop) {
+extension OrgEndpoint {
+    fileprivate init(_ org: Settings.Org) {
+        let format: BodyFormat =
+            switch org.bodyFormat {
+            case .json: .json
+            case .multipart: .multipart
+            }
+        self.init(org: org.id, baseURL: org.baseURL, bodyFormat: format)
+    }
+}
+
+extension TokensByOrg {
+    /// Tokens are fetched over the same proxy and with the same authorities as calls are made.
+    fileprivate init(
+        _ settings: Settings, like client: InteractionClientSettings, on loop: any EventLoop
+    ) throws(InteractionSettingsError) {
         var sources: [OrgID: TokenSource] = [:]
-        for org in orgs {
-            sources[org.id] =
-                switch org.token {
-                case .file(let path): .file(path)
-                case .environment(let name): .environment(name)
-                }
+        var oauth = OAuthSettings(orgs: [:])
+        for org in settings.orgs {
+            switch org.token {
+            case .file(let path):
+                sources[org.id] = .file(path)
+            case .environment(let name):
+                sources[org.id] = .environment(name)
+            case .oauth(let credentials):
+                oauth.orgs[org.id] = OAuthCredentials(
+                    tokenURL: credentials.tokenURL, clientID: credentials.clientID, username: credentials.username,
+                    audience: credentials.audience, keyFiles: credentials.keyFiles)
+            }
         }
-        self.init(sources, environment: ProcessInfo.processInfo.environment, eventLoop: loop)
+        oauth.connectTimeout = settings.http.connectTimeout
+        oauth.extraCAFile = client.extraCAFile
+        oauth.proxy = client.proxy
+        oauth.userAgent = client.userAgent
+        self.init(
+            fixed: FixedTokens(sources, environment: ProcessInfo.processInfo.environment, eventLoop: loop),
+            oauth: try OAuthTokens(oauth, eventLoop: loop, logger: settings.makeLogger("tokens")))
     }
 }
 
