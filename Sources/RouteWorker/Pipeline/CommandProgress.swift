@@ -132,7 +132,7 @@ struct CommandProgress {
     mutating func called(
         _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
     ) -> Step {
-        attempts += 1
+        attempts += 1 + result.refusedRequests
         switch verdict(on: result, of: command.key.kind, now) {
         case .succeeded:
             return record(.succeeded, nil, now)
