@@ -102,6 +102,30 @@ import Testing
         #expect(throws: TokenFailure.self) { try result.get() }
     }
 
+    @Test func aRefusedTokenIsReplacedByWhatTheFileHoldsByNow() async throws {
+        let file = folder.appending(path: "token")
+        try Data("one".utf8).write(to: file)
+        let tokens = tokens(.file(file.path()), every: .seconds(3600))
+        let one = try await tokens.token(for: org, timeout: .seconds(1)).get()
+        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+        try Data("another".utf8).write(to: file)
+        let other = try await tokens.token(for: org, insteadOf: one, timeout: .seconds(1))?.get()
+        #expect(other?.authorization == "Bearer another")
+        try FileManager.default.removeItem(at: file)
+        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+        let fixed = self.tokens(.environment("T"), ["T": "one"])
+        #expect(await fixed.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+    }
+
+    @Test func aTokenOfAnotherOrgIsNotGivenOut() async throws {
+        #expect(await authorization(tokens(.environment("T"), ["T": "00D000000000001!x"])) != nil)
+        let result = await tokens(.environment("T"), ["T": "00D000000000002!hush"])
+            .token(for: org, timeout: .seconds(1))
+        let failure = #expect(throws: TokenFailure.self) { try result.get() }
+        #expect(failure?.description.contains("a token of org 00D000000000002") == true)
+        #expect(failure?.description.contains("hush") == false)
+    }
+
     @Test func noTextShowsAToken() throws {
         let token = try #require(AccessToken("hush"))
         var dumped = ""

@@ -131,6 +131,132 @@ private func client(
         try await server.stop()
     }
 
+    // MARK: Refused tokens and forms
+
+    /// Gives `one`, and instead of it what it was made with.
+    private struct TwoTokens: AccessTokens {
+        var other: Result<AccessToken, TokenFailure>?
+
+        func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure> {
+            .success(AccessToken("one")!)
+        }
+
+        func token(
+            for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
+        ) async -> Result<AccessToken, TokenFailure>? {
+            refused == AccessToken("one")! ? other : nil
+        }
+
+        func shutDown() async {}
+    }
+
+    private func withTokens(
+        _ other: Result<AccessToken, TokenFailure>?,
+        _ body: (InteractionClient, ScriptedServer) async throws -> Void
+    ) async throws {
+        let server = try await ScriptedServer()
+        let endpoint = OrgEndpoint(org: org, baseURL: "http://127.0.0.1:\(server.port)")
+        let client = try InteractionClient(
+            settings: InteractionClientSettings(endpoints: [endpoint]), tokens: TwoTokens(other: other),
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        try await body(client, server)
+        await client.shutDown()
+        #expect(await server.requestsLeft() == 0)
+        try await server.stop()
+    }
+
+    /// Every answer that refuses a token, and some that look alike.
+    @Test(arguments: [
+        ("401 Unauthorized", "", true), ("401 Unauthorized", #"{"code":10004,"message":"x"}"#, true),
+        ("403 Forbidden", #"{"code":10004}"#, true), ("400 Bad Request", #"{"code":"10004"}"#, true),
+        ("202 Accepted", #"{"success":false,"errors":{"apiErrorCode":10004}}"#, true),
+        ("401 Unauthorized", #"{"code":10003}"#, false), ("403 Forbidden", "", false),
+        ("202 Accepted", #"{"success":true,"psrId":"10004"}"#, false), ("202 Accepted", "10004", false),
+        ("500 Internal Server Error", "10004", false), ("500 Internal Server Error", "1000", false),
+    ])
+    func aRefusedTokenIsReplacedOnce(status: String, body: String, isReplaced: Bool) async throws {
+        try await withTokens(.success(AccessToken("two")!)) { client, server in
+            async let result = client.perform(command(.route), timeout: .seconds(60))
+            let peer = await server.accept()
+            #expect(await peer.readRequest()?.headers["authorization"] == "Bearer one")
+            peer.answer(status, body)
+            if isReplaced {
+                #expect(await peer.readRequest()?.headers["authorization"] == "Bearer two")
+                // Refused again: that is the answer.
+                peer.answer("401 Unauthorized", "second")
+                #expect(await result.answerBody == "second")
+            } else {
+                #expect(await result.answerBody == body)
+            }
+            #expect(await result.refusedRequests == (isReplaced ? 1 : 0))
+        }
+    }
+
+    @Test func whatBecomesOfTheSecondRequestIsWhatCounts() async throws {
+        try await withTokens(.success(AccessToken("two")!)) { client, server in
+            async let result = client.perform(command(.route), timeout: .seconds(60))
+            let peer = await server.accept()
+            _ = await peer.readRequest()
+            peer.answer("401 Unauthorized", "")
+            _ = await peer.readRequest()
+            try await peer.reset()
+            #expect(await result.unknownReason != nil)
+            #expect(await result.refusedRequests == 1)
+        }
+    }
+
+    @Test func bothRequestsShareOneTimeout() async throws {
+        try await withTokens(.success(AccessToken("two")!)) { client, server in
+            async let result = client.perform(command(.route), timeout: .milliseconds(500))
+            let peer = await server.accept()
+            _ = await peer.readRequest()
+            peer.answer("401 Unauthorized", "")
+            _ = await peer.readRequest()
+            // Never answered: the timeout of the whole call ends it, not one of its own.
+            let unknown = await result
+            #expect(unknown.unknownReason == CallFailure.Reason.timeout)
+            #expect(unknown.refusedRequests == 1)
+        }
+    }
+
+    @Test func withoutAnotherTokenTheAnswerStands() async throws {
+        for other in [nil, Result<AccessToken, TokenFailure>.failure(TokenFailure("not approved"))] {
+            try await withTokens(other) { client, server in
+                async let result = client.perform(command(.route), timeout: .seconds(60))
+                let peer = await server.accept()
+                _ = await peer.readRequest()
+                peer.answer("401 Unauthorized", "no")
+                if other == nil {
+                    #expect(await result.answerBody == "no")
+                    #expect(await result.refusedRequests == 0)
+                } else {
+                    guard case .notSent(let failure) = await result else { Issue.record("it was sent"); return }
+                    #expect(failure.reason == CallFailure.Reason.tokenUnavailable)
+                    #expect(failure.message.contains("not approved"))
+                    #expect(failure.refusedRequests == 1)
+                }
+            }
+        }
+    }
+
+    @Test func aFormOnTheWire() async throws {
+        let server = try await ScriptedServer()
+        let client = try client("http://127.0.0.1:\(server.port)") { $0.endpoints[0].bodyFormat = .multipart }
+        let command = command(.route)
+        async let result = client.perform(command, timeout: .seconds(60))
+        let peer = await server.accept()
+        let request = try #require(await peer.readRequest())
+        let type = request.headers["content-type"] ?? ""
+        let boundary = try #require(type.wholeMatch(of: #/multipart/form-data; boundary=([a-z0-9-]{20,70})/#)?.1)
+        let head =
+            "--\(boundary)\r\nContent-Disposition: form-data; name=\"json\"\r\nContent-Type: application/json\r\n\r\n"
+        #expect(request.body == Array(head.utf8) + command.payload + Array("\r\n--\(boundary)--\r\n".utf8))
+        peer.answer()
+        #expect(await result.answer?.status == 202)
+        await client.shutDown()
+        try await server.stop()
+    }
+
     // MARK: Settings
 
     @Test func plainHTTPIsForThisMachineAlone() throws {

@@ -159,6 +159,32 @@ import Testing
         }
     }
 
+    @Test func throughAProxysTunnel() async throws {
+        let certificates = try Certificates.shared.get()
+        let server = try await ScriptedServer()
+        try await withTokens(
+            "https://localhost:4443/token",
+            change: {
+                $0.proxy = HTTPProxy(host: "127.0.0.1", port: server.port, authorization: "Basic dTpw")
+                $0.extraCAFile = certificates.authorityFile
+            }
+        ) { tokens in
+            async let result = tokens.get()
+            let peer = await server.accept()
+            let opening = await peer.readRequest()
+            #expect(opening?.line == "CONNECT localhost:4443 HTTP/1.1")
+            #expect(opening?.headers["proxy-authorization"] == "Basic dTpw")
+            peer.write("HTTP/1.1 200 OK\r\n\r\n")
+            try await peer.startTLS(certificates.context(.good))
+            let request = await peer.readRequest()
+            #expect(request?.line == "POST /token HTTP/1.1")
+            #expect(request?.headers["proxy-authorization"] == nil)
+            peer.answer("200 OK", grant())
+            #expect(await result.token != nil)
+        }
+        try await server.stop()
+    }
+
     @Test func nothingSecretIsSaid() async throws {
         let server = try await ScriptedServer()
         let log = LogLines()

@@ -74,6 +74,9 @@ public actor OAuthTokens: AccessTokens {
                 throw InteractionSettingsError("org \(org) has no key file to sign with")
             }
         }
+        if let authorization = settings.proxy?.authorization, !authorization.hasPrefix(TokenEndpoint.basic) {
+            throw InteractionSettingsError("the proxy's authorization must be Basic")
+        }
         self.settings = settings
         self.eventLoop = eventLoop
         self.clocks = clocks

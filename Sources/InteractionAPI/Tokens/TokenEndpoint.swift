@@ -7,6 +7,8 @@ import RoutingContract
 
 /// Makes token requests. To be shut down before it is let go.
 struct TokenEndpoint: Sendable {
+    /// The one kind of proxy authorization that is passed on.
+    static let basic = "Basic "
     private static let grantType = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer"
     /// Hundreds of orgs share one login host, and all ask for a token when a worker starts.
     private static let connectionsPerHost = 32
@@ -27,7 +29,7 @@ struct TokenEndpoint: Sendable {
         if let proxy = settings.proxy {
             configuration.proxy = .server(
                 host: proxy.host, port: proxy.port,
-                authorization: proxy.authorization.map { .basic(credentials: String($0.dropFirst("Basic ".count))) })
+                authorization: proxy.authorization.map { .basic(credentials: String($0.dropFirst(Self.basic.count))) })
         }
         client = HTTPClient(eventLoopGroupProvider: .shared(eventLoop), configuration: configuration)
     }
