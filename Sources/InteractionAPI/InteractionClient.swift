@@ -9,7 +9,7 @@ public import RoutingContract
 /// Headers and paths are those of the public reference: `POST /api/v1/route` routes, `DELETE` with a body clears.
 /// Certificates are always verified in full, redirects are never followed, and a request is never sent twice, but for the
 /// one case that the port names: the answer refused the token.
-public final class InteractionClient: InteractionAPI {
+public final class InteractionClient: RoutingAPI {
     /// What is the same for every call of an org.
     private struct PreparedOrg {
         var origin: Origin

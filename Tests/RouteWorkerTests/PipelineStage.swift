@@ -12,7 +12,7 @@ import RoutingContract
 @testable import RouteWorker
 
 /// An API that answers as told, and remembers what was asked.
-final class ScriptedAPI: InteractionAPI {
+final class ScriptedAPI: RoutingAPI {
     private struct State {
         var script: [CallResult] = []
         var calls: [RouteCommand] = []

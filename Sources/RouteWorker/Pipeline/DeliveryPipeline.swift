@@ -33,7 +33,7 @@ public actor DeliveryPipeline {
 
     let settings: PipelineSettings
     let store: any IdempotencyStore
-    let api: any InteractionAPI
+    let api: any RoutingAPI
     let publisher: any MessagePublisher
     let directReplies: any BestEffortPublisher
     let logger: Logger
@@ -72,7 +72,7 @@ public actor DeliveryPipeline {
     ///   - wallClock: the time of day, by which deadlines are judged.
     public init(
         settings: PipelineSettings, loop: any EventLoop, decoder: CommandDecoder, store: any IdempotencyStore,
-        api: any InteractionAPI, publisher: any MessagePublisher, directReplies: any BestEffortPublisher,
+        api: any RoutingAPI, publisher: any MessagePublisher, directReplies: any BestEffortPublisher,
         logger: Logger, wallClock: @escaping @Sendable () -> Timestamp
     ) {
         self.settings = settings

@@ -5,7 +5,7 @@ public import RoutingContract
 /// Makes calls. One call is one request on the wire at most: an implementation never sends a request twice. The one
 /// exception: after an answer that refuses the access token, which has no effect, it may ask once more with another token,
 /// and says so in ``CallResult/refusedRequests``.
-public protocol InteractionAPI: Sendable {
+public protocol RoutingAPI: Sendable {
     /// Makes one call and returns within `timeout`.
     ///
     /// - Parameters:
