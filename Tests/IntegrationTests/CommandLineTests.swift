@@ -115,6 +115,12 @@ struct CommandLineTests {
             }
             #expect(harness.sandbox.summary().totals.created == 0)
 
+            run = await Run(try harness.tool("check", "--org", "globex"))
+            #expect(run.exit == .code(0) && run.output.contains("ok    org globex:"), "\(run.output)")
+            #expect(!run.output.contains("acme"))
+            run = await Run(try harness.tool("check", "--org", "nobody"))
+            #expect(run.exit == .code(78) && run.error.contains("acme, globex"), "\(run.error)")
+
             _ = try harness.folder.write("another-token\n", to: "token")
             run = await Run(try harness.tool("check"))
             #expect(run.exit == .code(1))

@@ -20,13 +20,27 @@ struct CheckCommand: AsyncParsableCommand {
 
             EXAMPLES
               route-worker check -c worker.yaml
+              route-worker check -c worker.yaml --org acme    only this org: its token, its context, its answer
             """)
 
     @OptionGroup var options: SettingsOptions
 
+    @Option(help: ArgumentHelp("Alias or id of the one org to try.", valueName: "org"))
+    var org: String?
+
     func run() async throws {
-        let settings = try options.load(for: .worker)
+        var settings = try options.load(for: .worker)
         var report = Report()
+        if let org {
+            guard let known = settings.orgDirectory.find(org) else {
+                let aliases = settings.orgs.map(\.alias).joined(separator: ", ")
+                throw CommandFailure.configuration("--org \(org): no such org; the configuration has \(aliases)")
+            }
+            settings.orgs.removeAll { $0.id != known.id }
+            await checkOrgs(settings, &report)
+            guard report.isWell else { throw ExitCode(ExitStatus.failed) }
+            return
+        }
         report.well("configuration", "\(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
         await checkBroker(settings, &report)
         await checkStore(settings, &report)
