@@ -111,6 +111,10 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        .target(
+            name: "RedisIdempotencyStore", dependencies: ["CHiredis", "IdempotencyStore", "RoutingContract"],
+            swiftSettings: settings),
+
         // The port to the store, its batching, and a store in memory.
         .target(name: "IdempotencyStore", dependencies: ["RoutingContract"], swiftSettings: settings),
 
@@ -130,6 +134,7 @@ let package = Package(
         .target(name: "AMQPMessage", swiftSettings: settings),
 
         .systemLibrary(name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"])]),
+        .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
 
         .testTarget(
             name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
@@ -141,7 +146,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "IdempotencyStoreTests",
-            dependencies: ["IdempotencyStore", "SQLiteIdempotencyStore", "RoutingContract"],
+            dependencies: [
+                "IdempotencyStore", "RedisIdempotencyStore", "RoutingContract", "SQLiteIdempotencyStore", "TestSupport",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "InteractionAPITests",

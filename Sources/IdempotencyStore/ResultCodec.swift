@@ -40,8 +40,7 @@ public enum ResultCodec {
             writer.write(error.message)
         }
         if let response = result.response {
-            writer.write(Int64(response.count))
-            writer.bytes.append(contentsOf: response)
+            writer.write(counted: response)
         }
         return writer.bytes
     }
@@ -106,64 +105,5 @@ extension Outcome {
     fileprivate init?(code: UInt8) {
         guard let outcome = Outcome.allCases.first(where: { $0.code == code }) else { return nil }
         self = outcome
-    }
-}
-
-private struct ByteWriter {
-    var bytes: [UInt8] = []
-
-    init(capacity: Int) {
-        bytes.reserveCapacity(capacity)
-    }
-
-    mutating func write(_ value: Int64) {
-        var rest = UInt64(bitPattern: value << 1 ^ value >> 63)
-        while rest >= 0x80 {
-            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-            rest >>= 7
-        }
-        bytes.append(UInt8(rest))
-    }
-
-    mutating func write(_ text: String) {
-        write(Int64(text.utf8.count))
-        bytes.append(contentsOf: text.utf8)
-    }
-}
-
-private struct ByteReader {
-    let bytes: [UInt8]
-    var position: Int
-
-    var isAtEnd: Bool { position == bytes.count }
-
-    mutating func readByte() -> UInt8? {
-        guard position < bytes.count else { return nil }
-        defer { position += 1 }
-        return bytes[position]
-    }
-
-    mutating func readInteger() -> Int64? {
-        var value: UInt64 = 0
-        var shift: UInt64 = 0
-        while let byte = readByte() {
-            guard shift < 63 || byte <= 1 else { return nil }
-            value |= UInt64(byte & 0x7F) << shift
-            if byte < 0x80 { return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1) }
-            shift += 7
-        }
-        return nil
-    }
-
-    mutating func readInt() -> Int? { readInteger().flatMap(Int.init(exactly:)) }
-
-    mutating func readBytes() -> ArraySlice<UInt8>? {
-        guard let count = readInt(), count >= 0, count <= bytes.count - position else { return nil }
-        defer { position += count }
-        return bytes[position..<position + count]
-    }
-
-    mutating func readString() -> String? {
-        readBytes().flatMap { String(validating: $0, as: UTF8.self) }
     }
 }

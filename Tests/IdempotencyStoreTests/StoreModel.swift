@@ -30,7 +30,8 @@ struct StoreModel {
         longKeep = retention.failed.wholeMilliseconds
     }
 
-    mutating func claim(_ wish: ClaimRequest, at now: Int64) -> ClaimResult {
+    /// - Parameter token: the one that the store gave, if it gave one. Any is right that is higher than all before.
+    mutating func claim(_ wish: ClaimRequest, at now: Int64, token: Int64?) -> ClaimResult {
         let isNew = commands[wish.key] == nil
         var facts = commands[wish.key] ?? Facts(meaning: wish.fingerprint)
         if facts.meaning != wish.fingerprint { return .conflict }
@@ -51,7 +52,7 @@ struct StoreModel {
             ranOut = true
             facts.isDoubtful = true
         }
-        tokens += 1
+        tokens = max(tokens + 1, token ?? 0)
         facts.token = tokens
         facts.leaseEnd = now + wish.lease.wholeMilliseconds
         facts.nonce = wish.nonce

@@ -2,9 +2,11 @@
 
 import Foundation
 import IdempotencyStore
+import RedisIdempotencyStore
 import RoutingContract
 import SQLiteIdempotencyStore
 import Synchronization
+import TestSupport
 import Testing
 
 /// Stands still until a test moves it.
@@ -95,6 +97,7 @@ final class TemporaryFolder: Sendable {
 enum StoreKind: String, CaseIterable, Sendable {
     case memory
     case sqlite
+    case redis
 
     /// Runs a test against a fresh store, and closes it.
     func withStore(
@@ -110,6 +113,11 @@ enum StoreKind: String, CaseIterable, Sendable {
             defer { withExtendedLifetime(folder) {} }
             let backend = try SQLiteStoreBackend(
                 path: folder.file("store.sqlite"), retention: retention, clock: clock.storeClock)
+            try await Self.run(body, on: BatchingIdempotencyStore(backend), clock)
+        case .redis:
+            let backend = RedisStoreBackend(
+                target: try RedisTarget(url: TestDatabase.redis.url), namespace: uniqueName("conformance"),
+                retention: retention, clock: clock.storeClock)
             try await Self.run(body, on: BatchingIdempotencyStore(backend), clock)
         }
     }

@@ -14,6 +14,16 @@ public enum TestBroker {
     public static var url: String { get throws { try environment("AMQP_URL") } }
 }
 
+/// The PostgreSQL and the Redis that all tests of a run share. Tests keep apart by names of their own, see
+/// ``uniqueName(_:)``.
+public enum TestDatabase: String, Sendable, CaseIterable {
+    case postgres
+    case redis
+
+    /// The value of `POSTGRES_URL` or `REDIS_URL`.
+    public var url: String { get throws { try environment("\(rawValue.uppercased())_URL") } }
+}
+
 /// A Python that has pika, for tests with a client that is not ours.
 public enum TestPython {
     public static var interpreter: String { get throws { try environment("ROUTE_WORKER_TEST_PYTHON") } }

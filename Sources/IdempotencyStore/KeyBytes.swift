@@ -1,13 +1,13 @@
-// The bytes under which the database finds commands and conversations.
+// The bytes under which databases find commands and conversations.
 
-import RoutingContract
+public import RoutingContract
 
-/// A key as one BLOB, comparable byte by byte.
-struct KeyBytes {
-    let bytes: [UInt8]
+/// A key as one string of bytes, comparable byte by byte.
+public struct KeyBytes: Sendable, Hashable, Comparable {
+    public let bytes: [UInt8]
 
     /// The org's 15 characters, `r` or `d`, the RequestId's 16 bytes.
-    init(_ key: CommandKey) {
+    public init(_ key: CommandKey) {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(32)
         bytes.append(contentsOf: key.org.description.utf8)
@@ -20,7 +20,11 @@ struct KeyBytes {
     }
 
     /// The org's 15 characters, then the conversation in UTF-8.
-    init(_ key: ConversationKey) {
+    public init(_ key: ConversationKey) {
         bytes = Array(key.org.description.utf8) + Array(key.conversation.utf8)
+    }
+
+    public static func < (left: KeyBytes, right: KeyBytes) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
     }
 }
