@@ -36,7 +36,8 @@ let package = Package(
             name: "route-worker",
             dependencies: [
                 "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI", "InteractionSandbox",
-                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerSettings",
+                "PostgresIdempotencyStore", "RedisIdempotencyStore", "RouteWorker", "RoutingContract",
+                "SQLiteIdempotencyStore", "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
@@ -112,6 +113,9 @@ let package = Package(
             swiftSettings: settings),
 
         .target(
+            name: "PostgresIdempotencyStore", dependencies: ["CLibPQ", "IdempotencyStore", "RoutingContract"],
+            swiftSettings: settings),
+        .target(
             name: "RedisIdempotencyStore", dependencies: ["CHiredis", "IdempotencyStore", "RoutingContract"],
             swiftSettings: settings),
 
@@ -134,6 +138,7 @@ let package = Package(
         .target(name: "AMQPMessage", swiftSettings: settings),
 
         .systemLibrary(name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"])]),
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
 
         .testTarget(
@@ -147,7 +152,8 @@ let package = Package(
         .testTarget(
             name: "IdempotencyStoreTests",
             dependencies: [
-                "IdempotencyStore", "RedisIdempotencyStore", "RoutingContract", "SQLiteIdempotencyStore", "TestSupport",
+                "IdempotencyStore", "PostgresIdempotencyStore", "RedisIdempotencyStore", "RoutingContract",
+                "SQLiteIdempotencyStore", "TestSupport",
             ],
             swiftSettings: settings),
         .testTarget(

@@ -99,6 +99,10 @@ public struct Settings: Sendable, Hashable {
             case memory
             /// A database file.
             case sqlite(path: String)
+            /// A URI for libpq: `postgres://`, TLS by its `sslmode`.
+            case postgres(SecretURL)
+            /// `redis://`; Debian's hiredis has no TLS.
+            case redis(SecretURL)
         }
 
         /// Default `sqlite:route-worker.db`.

@@ -41,7 +41,7 @@ extension Settings {
           confirmTimeout: 30s
 
         store:
-          url: sqlite:route-worker.db  # memory: keeps nothing
+          url: sqlite:route-worker.db  # memory: keeps nothing; or postgres://…, redis://…
           retention: 24h
           failureRetention: 14d
           lease: 60s                   # longer than callTimeout + timeout + 5s

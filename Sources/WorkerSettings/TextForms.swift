@@ -127,16 +127,33 @@ extension ValueForm<ReplyPattern> {
 
 extension ValueForm<Settings.Store.Location> {
     static var storeURL: ValueForm {
-        ValueForm("`memory:` or `sqlite:PATH`") { text throws(Refusal) in
+        ValueForm("`memory:`, `sqlite:PATH`, or a `postgres://` or `redis://` URL") { text throws(Refusal) in
             if text == "memory:" { return .memory }
-            guard text.hasPrefix("sqlite:") else {
-                throw Refusal("names no store, write memory: or sqlite:PATH")
+            switch text[..<(text.firstIndex(of: ":") ?? text.startIndex)] {
+            case "sqlite":
+                let path = String(text.dropFirst("sqlite:".count))
+                guard !path.isEmpty, path != ":memory:", !path.contains(where: \.isControl) else {
+                    throw Refusal("names no file, write sqlite:PATH (or memory: to keep nothing)")
+                }
+                return .sqlite(path: path)
+            case "postgres", "postgresql":
+                let parts = try URLParts(text, schemes: ["postgres", "postgresql"])
+                guard !parts.path.dropFirst().isEmpty, !parts.path.dropFirst().contains("/") else {
+                    throw Refusal("names no database, write postgres://HOST/DATABASE")
+                }
+                return .postgres(SecretURL(text, parts: parts))
+            case "rediss":
+                throw Refusal("asks for TLS, which Debian's hiredis lacks, let a TLS proxy stand beside the worker")
+            case "redis":
+                let parts = try URLParts(text, schemes: ["redis"])
+                guard parts.query == nil else { throw Refusal("has a query, write redis://HOST/DATABASE alone") }
+                guard parts.path.dropFirst().isEmpty || UInt16(parts.path.dropFirst()) != nil else {
+                    throw Refusal("has a path that is no number of a database, write redis://HOST/0")
+                }
+                return .redis(SecretURL(text, parts: parts))
+            default:
+                throw Refusal("names no store, write memory:, sqlite:PATH, postgres://… or redis://…")
             }
-            let path = String(text.dropFirst("sqlite:".count))
-            guard !path.isEmpty, path != ":memory:", !path.contains(where: \.isControl) else {
-                throw Refusal("names no file, write sqlite:PATH (or memory: to keep nothing)")
-            }
-            return .sqlite(path: path)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 import Foundation
 import IdempotencyStore
+import PostgresIdempotencyStore
 import RedisIdempotencyStore
 import RoutingContract
 import SQLiteIdempotencyStore
@@ -93,10 +94,26 @@ final class TemporaryFolder: Sendable {
     func file(_ name: String) -> String { path + "/" + name }
 }
 
+/// The URL of the shared PostgreSQL, with an empty schema of a test's own in the search path.
+func freshSchema() async throws -> String {
+    let schema = uniqueName("conformance").replacing("-", with: "_")
+    let url = try TestDatabase.postgres.url
+    try await psql(url, "CREATE SCHEMA \(schema)")
+    return url + "?options=-csearch_path%3D\(schema)"
+}
+
+/// Runs SQL by PostgreSQL's own client, and returns what it printed, unaligned.
+@discardableResult
+func psql(_ url: String, _ sql: String) async throws -> String {
+    try await ChildProcess.run(
+        URL(fileURLWithPath: "/usr/bin/env"), ["psql", url, "-v", "ON_ERROR_STOP=1", "-qAtXc", sql])
+}
+
 /// The stores that must all behave the same.
 enum StoreKind: String, CaseIterable, Sendable {
     case memory
     case sqlite
+    case postgres
     case redis
 
     /// Runs a test against a fresh store, and closes it.
@@ -113,6 +130,11 @@ enum StoreKind: String, CaseIterable, Sendable {
             defer { withExtendedLifetime(folder) {} }
             let backend = try SQLiteStoreBackend(
                 path: folder.file("store.sqlite"), retention: retention, clock: clock.storeClock)
+            try await Self.run(body, on: BatchingIdempotencyStore(backend), clock)
+        case .postgres:
+            let backend = PostgresStoreBackend(
+                target: try PostgresTarget(url: try await freshSchema()), retention: retention,
+                clock: clock.storeClock)
             try await Self.run(body, on: BatchingIdempotencyStore(backend), clock)
         case .redis:
             let backend = RedisStoreBackend(

@@ -100,7 +100,9 @@ import Testing
         Case(
             "answers: {allowReplyTo: ['a*b']}",
             "6:26: answers.allowReplyTo: 'a*b' has a * before its end, write one at the end alone (prefix*)"),
-        Case("store: {url: redis}", "6:14: store.url: 'redis' names no store, write memory: or sqlite:PATH"),
+        Case(
+            "store: {url: redis}",
+            "6:14: store.url: 'redis' names no store, write memory:, sqlite:PATH, postgres://… or redis://…"),
         Case(
             "store: {url: 'sqlite:'}",
             "6:14: store.url: 'sqlite:' names no file, write sqlite:PATH (or memory: to keep nothing)"),

@@ -133,12 +133,31 @@ import Testing
     }
 
     @Test(arguments: [
+        ("postgres://u:hush@h:5433/d?sslmode=verify-full&password=hush", "postgres://***@h:5433/d"),
+        ("postgresql://u:hush@h/d", "postgresql://***@h/d"), ("redis://:hush@h", "redis://***@h"),
+        ("redis://u:hush@[::1]:6380/3", "redis://***@[::1]:6380/3"),
+    ])
+    func aStoreMayBeAServer(_ url: String, _ shown: String) throws {
+        let location = try load(minimal, environment: ["STORE_URL": url]).store.location
+        switch location {
+        case .postgres(let found), .redis(let found):
+            #expect(found.secretValue == url)
+            #expect(found.description == shown)
+        case .memory, .sqlite:
+            Issue.record("expected a server, not \(location)")
+        }
+        #expect(!"\(location)".contains("hush") && !String(reflecting: location).contains("hush"))
+    }
+
+    @Test(arguments: [
         "amqp: {url: 'amqp://u:hush@h:0'}\n", "amqp: {url: 'http://u:hush@h'}\n", "amqp: 'amqp://u:hush@h'\n",
         "amqp: {urls: 'amqp://u:hush@h'}\n", "amqp: {url: [amqp://u:hush@h]}\n", "amqp: {url: 'amqp://u:hush@h@i'}\n",
         "amqp: {amqp://u:hush@h: 1}\n", "http: {proxy: 'u:hush@p'}\n", "log: {level: 'amqp://u:hush@h'}\n",
         "amqp: {url: \"amqp://u:hush@h\n", "amqp:\n  url: amqp://u:hush@h\n url: amqp://u:hush@i\n",
         "amqp:\n  url: amqp://u:hush@h\n  url: amqp://u:hush@i\n", "    tokenEnvironment: 00D!hush\n",
         "    token: 00D!hush\n", "00D!hush: {}\n", "store: {url: 'postgres://u:hush@h'}\n",
+        "store: {url: 'postgres://u:hush@h/a/b'}\n", "store: {url: 'redis://u:hush@h/x'}\n",
+        "store: {url: 'rediss://u:hush@h'}\n", "store: {url: 'mysql://u:hush@h/d'}\n",
         "defaults: {baseURL: 'https://u:hush@h'}\n", "  amqp://u:hush@h: {id: x}\n", "queues: {amqp://u:hush@h: 1}\n",
     ])
     func messagesHoldNoPassword(_ text: String) {

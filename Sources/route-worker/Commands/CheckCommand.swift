@@ -88,6 +88,7 @@ struct CheckCommand: AsyncParsableCommand {
             switch settings.store.location {
             case .memory: report.note("store", "in memory: what it knows is gone when the worker ends; for trials only")
             case .sqlite(let path): report.well("store", "\(path) can be read and written")
+            case .postgres(let url), .redis(let url): report.well("store", "\(url) can be read and written")
             }
         } catch {
             report.wrong("store", "\(error)")

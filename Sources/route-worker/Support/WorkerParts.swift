@@ -6,6 +6,8 @@ import IdempotencyStore
 import InteractionAPI
 import Logging
 import NIOCore
+import PostgresIdempotencyStore
+import RedisIdempotencyStore
 import RouteWorker
 import RoutingContract
 import SQLiteIdempotencyStore
@@ -17,16 +19,26 @@ extension Settings {
         var batching = BatchSettings()
         batching.timeLimit = store.timeout
         batching.linger = store.linger
-        switch store.location {
-        case .memory:
-            return BatchingIdempotencyStore(InMemoryStoreBackend(retention: retention), settings: batching)
-        case .sqlite(let path):
-            do {
+        // Below the callers' own limit, so that they learn why.
+        let timeLimit = store.timeout * 4 / 5
+        do {
+            switch store.location {
+            case .memory:
+                return BatchingIdempotencyStore(InMemoryStoreBackend(retention: retention), settings: batching)
+            case .sqlite(let path):
                 return BatchingIdempotencyStore(
                     try SQLiteStoreBackend(path: path, retention: retention), settings: batching)
-            } catch {
-                throw CommandFailure.configuration("store.url: \(error)")
+            case .postgres(let url):
+                let backend = PostgresStoreBackend(
+                    target: try PostgresTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
+                return BatchingIdempotencyStore(backend, settings: batching)
+            case .redis(let url):
+                let backend = RedisStoreBackend(
+                    target: try RedisTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
+                return BatchingIdempotencyStore(backend, settings: batching)
             }
+        } catch {
+            throw CommandFailure.configuration("store.url: \(error)")
         }
     }
 

@@ -1,0 +1,261 @@
+// Runs batches over one connection, which it makes anew when it is lost. Belongs to one thread.
+
+import IdempotencyStore
+import RoutingContract
+
+final class PostgresSession {
+    private let target: PostgresTarget
+    private let retention: Retention
+    private let clock: StoreClock?
+    private let timeLimit: Duration
+
+    private var connection: PostgresConnection?
+    private var delay = ReconnectDelay()
+
+    init(target: PostgresTarget, retention: Retention, clock: StoreClock?, timeLimit: Duration) {
+        self.target = target
+        self.retention = retention
+        self.clock = clock
+        self.timeLimit = timeLimit
+    }
+
+    func run(_ batch: [StoreOperation]) throws(StoreError) -> [StoreReply] {
+        let deadline = ContinuousClock.now + timeLimit
+        let reads = BatchReads(batch)
+        precondition(reads.claims <= PostgresSchema.tokensInBlock, "a batch fits into one block of tokens")
+        while true {
+            let isReused = connection != nil
+            let connection = try connected(deadline)
+            do throws(PostgresFailure) {
+                let found: Found
+                do throws(PostgresFailure) {
+                    found = try read(reads, connection, deadline)
+                } catch {
+                    // A connection can have been lost long ago, or its server be a standby by now. Nothing was written
+                    // yet, so it is safe to begin again.
+                    if case .late = error { throw error }
+                    guard isReused, error.isOfThisConnection else { throw error }
+                    self.connection = nil
+                    continue
+                }
+                return try write(batch, on: found, connection, deadline)
+            } catch {
+                if error.isOfThisConnection || !hasRolledBack(connection, deadline) { self.connection = nil }
+                if error.isOvertaken, ContinuousClock.now < deadline { continue }
+                throw error.storeError(target, timeLimit)
+            }
+        }
+    }
+
+    func close() {
+        connection = nil
+    }
+
+    private func hasRolledBack(_ connection: PostgresConnection, _ deadline: ContinuousClock.Instant) -> Bool {
+        (try? connection.run(PostgresPipeline(steps: [.sql("ROLLBACK")]), deadline: deadline)) != nil
+    }
+
+    // MARK: Connecting
+
+    private func connected(_ deadline: ContinuousClock.Instant) throws(StoreError) -> PostgresConnection {
+        if let connection { return connection }
+        delay.wait(atMostUntil: deadline)
+        let connection: PostgresConnection
+        do throws(PostgresFailure) {
+            connection = try PostgresConnection(target, deadline: deadline, silence: timeLimit)
+            try prepare(connection, deadline)
+        } catch {
+            delay.failed(at: .now)
+            throw error.storeError(target, timeLimit)
+        }
+        delay.succeeded()
+        self.connection = connection
+        return connection
+    }
+
+    private func prepare(_ connection: PostgresConnection, _ deadline: ContinuousClock.Instant) throws(PostgresFailure)
+    {
+        // The server's own limits let go of locks when this process, its host or the network has stopped.
+        let milliseconds = max(1, timeLimit.wholeMilliseconds)
+        let found = try connection.run(
+            PostgresPipeline(steps: [
+                .sql("SELECT set_config('statement_timeout', '\(milliseconds)', false)"),
+                .sql("SELECT set_config('idle_in_transaction_session_timeout', '\(milliseconds)', false)"),
+                // What was answered is on disk; stronger settings than `on` stay.
+                .sql(
+                    """
+                    SELECT set_config('synchronous_commit', 'on', false)
+                    WHERE current_setting('synchronous_commit') = 'off'
+                    """),
+                .sql(PostgresSchema.findVersion),
+            ]), deadline: deadline)
+        if found[3].rows != [[[1]]] {
+            try connection.run(PostgresPipeline(steps: PostgresSchema.create.map { .sql($0) }), deadline: deadline)
+        }
+        let versions = try connection.run(
+            PostgresPipeline(steps: [.sql(PostgresSchema.readVersion)]), deadline: deadline)
+        guard let version = versions[0].integer(0, 0), let oldestReader = versions[0].integer(0, 1) else {
+            throw .refused(state: "42P01", message: "the table route_worker_schema is empty")
+        }
+        guard oldestReader <= PostgresSchema.version else {
+            throw .newerTables(version)
+        }
+        let statements = PostgresSchema.Statement.allCases.map {
+            PostgresPipeline.Step.prepare(name: $0.rawValue, sql: $0.sql)
+        }
+        try connection.run(PostgresPipeline(steps: statements), deadline: deadline)
+    }
+
+    // MARK: One batch
+
+    private struct Found {
+        var commands: [KeyBytes: BatchDecisions.Command] = [:]
+        var marks: [KeyBytes: BatchDecisions.Mark] = [:]
+        var firstToken: Int64 = 0
+        var now: Timestamp
+    }
+
+    /// Begins a transaction and locks the commands. Time and tokens are taken once the locks are held: whoever had them
+    /// before used earlier ones.
+    private func read(
+        _ reads: BatchReads, _ connection: PostgresConnection, _ deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> Found {
+        var pipeline = PostgresPipeline(steps: [.sql("BEGIN")])
+        if !reads.commands.isEmpty {
+            pipeline.execute(.findCommands, [PostgresValue(reads.commands.map(\.bytes))])
+        }
+        if !reads.marks.isEmpty { pipeline.execute(.findMarks, [PostgresValue(reads.marks.map(\.bytes))]) }
+        pipeline.execute(.now, [])
+        if reads.claims > 0 { pipeline.execute(.tokens, []) }
+
+        var results = try connection.run(pipeline, deadline: deadline)[...].dropFirst()
+        var found = Found(now: Timestamp(milliseconds: 0))
+        if !reads.commands.isEmpty {
+            let keys = Dictionary(uniqueKeysWithValues: reads.commands.map { ($0.bytes, $0) })
+            for row in results.popFirst()?.rows ?? [] {
+                guard let bytes = row[0], let key = keys[bytes] else { continue }
+                found.commands[key] = Self.command(row[1] ?? [])
+            }
+        }
+        if !reads.marks.isEmpty {
+            let keys = Dictionary(uniqueKeysWithValues: reads.marks.map { ($0.bytes, $0) })
+            let result = results.popFirst() ?? PostgresRows()
+            for (index, row) in result.rows.enumerated() {
+                guard let bytes = row[0], let key = keys[bytes], let issuedAt = result.integer(index, 1),
+                    let keepUntil = result.integer(index, 2)
+                else { continue }
+                found.marks[key] = BatchDecisions.Mark(
+                    ConversationMark(
+                        issuedAt: Timestamp(milliseconds: issuedAt), keepUntil: Timestamp(milliseconds: keepUntil)))
+            }
+        }
+        guard let now = results.popFirst()?.integer(0, 0) else { throw .strange }
+        found.now = clock?.now() ?? Timestamp(milliseconds: now)
+        if reads.claims > 0 {
+            guard let token = results.popFirst()?.integer(0, 0) else { throw .strange }
+            found.firstToken = token
+        }
+        return found
+    }
+
+    private static func command(_ record: [UInt8]) -> BatchDecisions.Command {
+        do throws(StoreError) {
+            return BatchDecisions.Command(try RecordCodec.decode(record))
+        } catch {
+            return BatchDecisions.Command(problem: error)
+        }
+    }
+
+    /// Decides, writes and commits.
+    private func write(
+        _ batch: [StoreOperation], on found: Found, _ connection: PostgresConnection,
+        _ deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> [StoreReply] {
+        var decisions = BatchDecisions(
+            commands: found.commands, marks: found.marks, firstToken: found.firstToken, at: found.now,
+            keeping: retention)
+        let replies = batch.map { decisions.perform($0) }
+
+        var pipeline = PostgresPipeline()
+        pipeline.write(decisions)
+        let purgesFrom = pipeline.steps.count
+        for case .purge(let limit) in batch {
+            let values = [PostgresValue(found.now.milliseconds), PostgresValue(Int64(max(0, limit)))]
+            pipeline.execute(.purge, values)
+        }
+        pipeline.steps.append(.sql("COMMIT"))
+        let results = try connection.run(pipeline, deadline: deadline)
+
+        var purged = results[purgesFrom...].dropLast()
+        var all: [StoreReply] = []
+        all.reserveCapacity(batch.count)
+        for (operation, reply) in zip(batch, replies) {
+            if let reply {
+                all.append(reply)
+            } else if case .purge(let limit) = operation, let counts = purged.popFirst(),
+                let removed = counts.integer(0, 0), let seen = counts.integer(0, 1)
+            {
+                all.append(.purged(Int(removed), more: limit > 0 && seen >= limit))
+            } else {
+                throw .strange
+            }
+        }
+        return all
+    }
+}
+
+extension PostgresPipeline {
+    fileprivate mutating func execute(_ statement: PostgresSchema.Statement, _ values: [PostgresValue]) {
+        steps.append(.execute(name: statement.rawValue, values))
+    }
+
+    /// Everything in the order of the keys, as it was locked.
+    fileprivate mutating func write(_ decisions: BatchDecisions) {
+        var (new, changed) = (CommandColumns(), CommandColumns())
+        var removed: [[UInt8]] = []
+        for (key, command) in decisions.commands.filter(\.value.isChanged).sorted(by: { $0.key < $1.key }) {
+            switch (command.found, command.record) {
+            case (nil, let record?): new.append(key, record, command.firstLook ?? record.keepUntil)
+            case (.some, let record?): changed.append(key, record, command.firstLook)
+            case (.some, nil): removed.append(key.bytes)
+            case (nil, nil): break
+            }
+        }
+        if !new.keys.isEmpty { execute(.insertCommands, new.values) }
+        if !changed.keys.isEmpty { execute(.updateCommands, changed.values) }
+        if !removed.isEmpty { execute(.removeCommands, [PostgresValue(removed)]) }
+
+        let marks = decisions.marks.filter(\.value.isChanged).sorted { $0.key < $1.key }
+            .compactMap { key, mark in mark.mark.map { (key.bytes, $0) } }
+        guard !marks.isEmpty else { return }
+        execute(
+            .leaveMarks,
+            [
+                PostgresValue(marks.map(\.0)), PostgresValue(marks.map { $0.1.issuedAt.milliseconds }),
+                PostgresValue(marks.map { $0.1.keepUntil.milliseconds }),
+            ])
+    }
+}
+
+/// Rows to write, column by column.
+private struct CommandColumns {
+    var keys: [[UInt8]] = []
+    var records: [[UInt8]] = []
+    var keepUntil: [Int64?] = []
+    var lookAt: [Int64?] = []
+
+    var values: [PostgresValue] {
+        [PostgresValue(keys), PostgresValue(records), PostgresValue(keepUntil), PostgresValue(lookAt)]
+    }
+
+    mutating func append(_ key: KeyBytes, _ record: CommandRecord, _ look: Timestamp?) {
+        keys.append(key.bytes)
+        records.append(RecordCodec.encode(record))
+        keepUntil.append(record.keepUntil.milliseconds)
+        lookAt.append(look?.milliseconds)
+    }
+}
+
+extension PostgresFailure {
+    fileprivate static var strange: PostgresFailure { .lost("it answers otherwise than PostgreSQL does") }
+}
