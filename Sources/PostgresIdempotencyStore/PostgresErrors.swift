@@ -46,7 +46,11 @@ enum PostgresFailure: Error {
                     "\(text): the user needs SELECT, INSERT, UPDATE and DELETE on the tables route_worker_… and USAGE on "
                         + "their sequence, and for the first start CREATE on the schema")
             case (_, "25006"): return .unusable("\(text): name the primary in the store's URL, not a standby")
-            case (_, "3F000"), ("42", _), ("22", _), ("23", _), ("26", _):
+            case (_, "3F000"):
+                return .unusable(
+                    "\(text): none of the search path's schemas can be used; let the user use that schema, and create "
+                        + "tables in it for the first start")
+            case ("42", _), ("22", _), ("23", _), ("26", _):
                 return .unusable("\(text): the tables are not as this version made them; were they changed by hand?")
             case ("28", _), ("3D", _): return Self.login(message, target)
             // Out of memory or connections, cancelled by a timeout, shutting down, I/O: later is worth a try.

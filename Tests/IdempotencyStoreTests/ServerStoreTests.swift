@@ -1,0 +1,209 @@
+// What concerns stores on servers: many workers, connections that end at the worst moment, servers that die and freeze.
+
+import Foundation
+import IdempotencyStore
+import RoutingContract
+import TestSupport
+import Testing
+
+@Suite struct ServerStoreTests {
+    // MARK: Many workers
+
+    @Test(arguments: TestDatabase.allCases)
+    func workersThatStartTogetherOnAnEmptyServerAllStart(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let stores = try (0..<8).map { _ in try place.store() }
+        let tokens = try await withThrowingTaskGroup(of: Int64?.self) { group in
+            for (number, store) in stores.enumerated() {
+                group.addTask { try await store.claim(request(key(UInt8(number)))).acquired?.token }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(Set(tokens.compactMap(\.self)).count == 8)
+        if kind == .postgres {
+            #expect(try await psql(place.url, "SELECT * FROM route_worker_schema") == "1|1")
+        }
+        for store in stores { await store.close() }
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func workersRacingForTheSameCommandsGetEachOnce(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let stores = try (0..<4).map { _ in try place.store() }
+        let results = try await withThrowingTaskGroup(of: (UInt8, ClaimResult).self) { group in
+            for number in UInt8(0)..<20 {
+                for racer in 0..<16 {
+                    // Deletes too: their marks are written by everybody at once.
+                    let kind: CommandKind = number % 2 == 0 ? .route : .delete
+                    group.addTask {
+                        let wish = request(key(number, kind), conversation: "c\(number % 3)", issuedAt: start)
+                        return (number, try await stores[racer % 4].claim(wish))
+                    }
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        for number in UInt8(0)..<20 {
+            #expect(results.count { $0.0 == number && $0.1.claim != nil } == 1, "command \(number)")
+        }
+        #expect(Set(results.compactMap(\.1.claim?.token)).count == 20)
+        for store in stores { await store.close() }
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func theServersClockJudgesTheLease(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let (first, second) = (try place.store(), try place.store())
+        let claim = try #require(try await first.claim(request(key(1), lease: .milliseconds(400))).acquired)
+        var answer = try await second.claim(request(key(1)))
+        while case .inProgress(let left) = answer {
+            #expect(left <= .milliseconds(400))
+            try await Task.sleep(for: left)
+            answer = try await second.claim(request(key(1)))
+        }
+        guard case .interrupted(let newer) = answer else {
+            Issue.record("expected interrupted, not \(answer)")
+            return
+        }
+        #expect(newer.token > claim.token)
+        #expect(try await first.record(result(.succeeded), for: claim) == .lost)
+        await first.close()
+        await second.close()
+    }
+
+    // MARK: Connections that are cut
+
+    @Test(arguments: TestDatabase.allCases)
+    func anAnswerThatIsLostLeavesTheClaimToAskForAgain(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let proxy = try CuttingProxy(to: try #require(URLComponents(string: place.url)?.port))
+        let (store, other) = (try place.through(port: proxy.port).store(), try place.store())
+        _ = try await store.claim(request(key(0)))
+
+        // The first piece answers the read; the second would say that it is written.
+        proxy.cutNext(.answers, after: 1)
+        await #expect(throws: StoreError.self) { try await store.claim(request(key(1), nonce: 7)) }
+        #expect(proxy.cutCount == 1)
+        guard case .inProgress = try await other.claim(request(key(1), nonce: 8)) else {
+            Issue.record("the claim was not made")
+            return
+        }
+        let claim = try #require(try await store.claim(request(key(1), nonce: 7)).acquired)
+
+        proxy.cutNext(.answers, after: 1)
+        await #expect(throws: StoreError.self) { try await store.record(result(.succeeded), for: claim) }
+        #expect(proxy.cutCount == 2)
+        #expect(try await other.claim(request(key(1))) == .completed(result(.succeeded), replay: 0))
+        #expect(try await store.record(result(.succeeded), for: claim) == .held)
+        proxy.stop()
+        await store.close()
+        await other.close()
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func aWriteThatIsLostHasNotHappened(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let proxy = try CuttingProxy(to: try #require(URLComponents(string: place.url)?.port))
+        let (store, other) = (try place.through(port: proxy.port).store(), try place.store())
+        let held = try #require(try await store.claim(request(key(0))).acquired)
+
+        proxy.cutNext(.requests, after: 1)
+        await #expect(throws: StoreError.self) { try await store.claim(request(key(1))) }
+        let claim = try #require(try await other.claim(request(key(1))).acquired)
+        #expect(try await store.record(result(.succeeded), for: held) == .held)
+
+        proxy.cutNext(.requests, after: 1)
+        await #expect(throws: StoreError.self) { try await store.release(claim, as: .unbound) }
+        #expect(proxy.cutCount == 2)
+        #expect(try await other.record(result(.succeeded), for: claim) == .held)
+        proxy.stop()
+        await store.close()
+        await other.close()
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func aConnectionLostBeforeTheWriteIsMadeAnewUnnoticed(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let proxy = try CuttingProxy(to: try #require(URLComponents(string: place.url)?.port))
+        let store = try place.through(port: proxy.port).store()
+        _ = try await store.claim(request(key(0)))
+        for (number, direction) in [(UInt8(1), CuttingProxy.Direction.requests), (2, .answers)] {
+            proxy.cutNext(direction, after: 0)
+            #expect(try await store.claim(request(key(number))).acquired != nil)
+        }
+        #expect(proxy.cutCount == 2)
+        proxy.stop()
+        await store.close()
+    }
+
+    // MARK: Servers that die and freeze
+
+    @Test(arguments: TestDatabase.allCases)
+    func aServerThatWasKilledComesBackWithWhatItAnswered(_ kind: TestDatabase) async throws {
+        try await withPrivateDatabase(kind) { server in
+            let store = try ServerPlace(server).store(timeLimit: .seconds(2))
+            let done = try #require(try await store.claim(request(key(1))).acquired)
+            #expect(try await store.record(result(.rejected, reason: "queue-invalid"), for: done) == .held)
+            let held = try #require(try await store.claim(request(key(2), nonce: 7)).acquired)
+
+            try await server.kill()
+            for number in UInt8(3)..<5 {
+                do throws(StoreError) {
+                    _ = try await store.claim(request(key(number)))
+                    Issue.record("a dead server answered")
+                } catch {
+                    guard case .unavailable = error else { throw error }
+                }
+            }
+            try await server.restart()
+
+            #expect(
+                try await store.claim(request(key(1)))
+                    == .completed(result(.rejected, reason: "queue-invalid"), replay: 0))
+            guard case .inProgress = try await store.claim(request(key(2))) else {
+                Issue.record("the claim was forgotten")
+                return
+            }
+            let again = try #require(try await store.claim(request(key(2), nonce: 7)).acquired)
+            #expect(again.token > held.token)
+            await store.close()
+        }
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func aServerThatRestartedWhileNobodyAskedIsFoundAgain(_ kind: TestDatabase) async throws {
+        try await withPrivateDatabase(kind) { server in
+            let store = try ServerPlace(server).store()
+            let claim = try #require(try await store.claim(request(key(1))).acquired)
+            try await server.restart()
+            #expect(try await store.record(result(.succeeded), for: claim) == .held)
+            await store.close()
+        }
+    }
+
+    @Test(arguments: TestDatabase.allCases)
+    func aFrozenServerIsGivenUpAndFoundAgain(_ kind: TestDatabase) async throws {
+        try await withPrivateDatabase(kind) { server in
+            let store = try ServerPlace(server).store(timeLimit: .seconds(1))
+            _ = try await store.claim(request(key(0)))
+            try await server.suspend()
+            // The second one meets no connection, and a server that accepts it without answering.
+            for _ in 0..<2 {
+                do throws(StoreError) {
+                    _ = try await store.claim(request(key(1), nonce: 7))
+                    Issue.record("a frozen server answered")
+                } catch {
+                    // The backend's own limit, not that of the batching, which is longer.
+                    #expect("\(error)".contains("did not answer within 1000 ms"))
+                }
+            }
+            try await server.resume()
+            // What it was asked before may still hold locks for a moment.
+            let patient = try ServerPlace(kind: kind, url: server.url).store()
+            #expect(try await patient.claim(request(key(9))).acquired != nil)
+            #expect(try await store.claim(request(key(1), nonce: 7)).acquired != nil)
+            await patient.close()
+            await store.close()
+        }
+    }
+}
