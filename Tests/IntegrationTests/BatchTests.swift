@@ -9,10 +9,12 @@ import Testing
 
 @Suite("A batch of 5,000 commands", .serialized, .showsWorkerLog, .timeLimit(.minutes(5)))
 struct BatchTests {
-    @Test("Every RequestId has one outcome and its effect, every failure its dead letter")
-    func calmDay() async throws {
+    @Test(
+        "Every RequestId has one outcome and its effect, every failure its dead letter",
+        arguments: HarnessOptions.Store.allCases)
+    func calmDay(store: HarnessOptions.Store) async throws {
         let batch = Batch(count: 5000)
-        var options = HarnessOptions()
+        var options = HarnessOptions(store: store)
         options.sandbox.seed = batch.seed
         options.sandbox.faults = [try Fault(shorthand: "503@2%")]
         try await withHarness(options) { harness in

@@ -11,9 +11,11 @@ struct CrashTests {
     /// A short lease, since an interrupted call is only decided when its lease ends.
     private static let shortLease = ["defaults.callTimeout=5s", "store.timeout=1s", "store.lease=11500ms"]
 
-    @Test("A route whose worker was killed is unknown, a delete is made again, what had not begun succeeds")
-    func workerKilled() async throws {
-        try await withHarness(HarnessOptions(settings: Self.shortLease)) { harness in
+    @Test(
+        "A route whose worker was killed is unknown, a delete is made again, what had not begun succeeds",
+        arguments: HarnessOptions.Store.allCases)
+    func workerKilled(store: HarnessOptions.Store) async throws {
+        try await withHarness(HarnessOptions(settings: Self.shortLease, store: store)) { harness in
             var worker = try await harness.startWorker()
             let (cleared, busy) = (newID(), newID())
             _ = try await harness.ask(.route(cleared))

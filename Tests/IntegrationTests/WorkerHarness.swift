@@ -17,9 +17,25 @@ struct HarnessOptions: Sendable {
     var settings: [String] = []
     /// The shared broker when absent.
     var brokerURL: String?
+    var store = Store.sqlite
     /// Arguments of the results queue.
     var resultsArguments: FieldTable = ["x-queue-type": .string("quorum")]
     var sandbox = SandboxSettings()
+
+    /// Where a worker remembers what it did.
+    enum Store: String, Sendable, CaseIterable {
+        case sqlite
+        case postgres
+        case redis
+
+        fileprivate func url(in folder: TemporaryFolder) throws -> String {
+            switch self {
+            case .sqlite: "sqlite:\(folder.path("store.db"))"
+            case .postgres: try TestDatabase.postgres.url
+            case .redis: try TestDatabase.redis.url
+            }
+        }
+    }
 }
 
 /// Sets a test up, runs it, and leaves nothing behind. What fails in `body` shows the end of the workers' logs; see
@@ -83,7 +99,7 @@ final class WorkerHarness: Sendable {
               queue: \(results)
               deadLetterQueue: \(deadLetters)
             store:
-              url: sqlite:\(folder.path("store.db"))
+              url: "\(try options.store.url(in: folder))"
             defaults:
               baseURL: \(sandboxURL)
               tokenFile: \(token)
