@@ -220,7 +220,7 @@ extension Arena {
 
     fileprivate func checkedTable(_ table: FieldTable) throws(Failure) -> amqp_table_t {
         do {
-            _ = try WireSize.table(table, depth: 1)
+            _ = try WireSize.table(table)
         } catch {
             throw .argument(error)
         }

@@ -11,23 +11,13 @@ enum WireSize {
     static func of(_ outgoing: OutgoingMessage, frameMax: Int) throws(AMQPError) -> Int {
         try checkShort(outgoing.exchange, "exchange")
         try checkShort(outgoing.routingKey, "routing key")
-        let properties = outgoing.message.properties
-        // Frame header and end (8), class, weight, body size (12), flags (2).
-        var header = 22
-        header += try short(properties.contentType, "content_type")
-        header += try short(properties.contentEncoding, "content_encoding")
-        if !properties.headers.isEmpty { header += try table(properties.headers, depth: 1) }
-        header += properties.deliveryMode == nil ? 0 : 1
-        header += properties.priority == nil ? 0 : 1
-        header += try short(properties.correlationID, "correlation_id")
-        header += try short(properties.replyTo, "reply_to")
-        header += try short(properties.expiration, "expiration")
-        header += try short(properties.messageID, "message_id")
-        header += properties.timestamp == nil ? 0 : 8
-        header += try short(properties.type, "type")
-        header += try short(properties.userID, "user_id")
-        header += try short(properties.appID, "app_id")
-        header += try short(properties.clusterID, "cluster_id")
+        let header: Int
+        do {
+            // Frame header and end around the payload.
+            header = 8 + (try outgoing.message.properties.encodedSize())
+        } catch {
+            throw .invalidMessage(error.description)
+        }
         if header > frameMax {
             throw .invalidMessage("properties and headers take \(header) bytes, a frame at most \(frameMax)")
         }
@@ -37,45 +27,8 @@ enum WireSize {
     }
 
     /// Bytes of a table with its length.
-    static func table(_ table: FieldTable, depth: Int) throws(AMQPError) -> Int {
-        try checkDepth(depth)
-        var size = 4
-        for field in table.fields {
-            try checkShort(field.key, "header name")
-            size += 1 + field.key.utf8.count + (try value(field.value, depth: depth))
-        }
-        return size
-    }
-
-    private static func value(_ value: FieldValue, depth: Int) throws(AMQPError) -> Int {
-        switch value {
-        case .void: return 1
-        case .boolean, .int8, .uint8: return 2
-        case .int16, .uint16: return 3
-        case .int32, .uint32, .float: return 5
-        case .decimal: return 6
-        case .int64, .uint64, .double, .timestamp: return 9
-        case .string(let text): return 5 + text.utf8.count
-        case .malformedString(let bytes), .bytes(let bytes): return 5 + bytes.count
-        case .array(let values):
-            try checkDepth(depth + 1)
-            var size = 5
-            for value in values { size += try self.value(value, depth: depth + 1) }
-            return size
-        case .table(let table): return 1 + (try self.table(table, depth: depth + 1))
-        }
-    }
-
-    private static func checkDepth(_ depth: Int) throws(AMQPError) {
-        if depth > TableLimits.depth {
-            throw .invalidMessage("headers are nested deeper than \(TableLimits.depth) levels")
-        }
-    }
-
-    private static func short(_ text: String?, _ name: String) throws(AMQPError) -> Int {
-        guard let text else { return 0 }
-        try checkShort(text, name)
-        return 1 + text.utf8.count
+    static func table(_ table: FieldTable) throws(AMQPError) -> Int {
+        do { return try table.encodedSize() } catch { throw .invalidMessage(error.description) }
     }
 
     static func checkShort(_ text: String, _ name: String) throws(AMQPError) {

@@ -5,7 +5,7 @@ import AMQPMessage
 enum TableLimits {
     /// Levels of nested tables and arrays that are converted, the header table itself being the first. The protocol sets
     /// no limit; values this deep have no use in practice, and releasing a nested Swift value recurses.
-    static let depth = 64
+    static let depth = MessageProperties.maximumNesting
 }
 
 /// Message properties as far as they could be read.

@@ -25,27 +25,41 @@ extension MessageProperties {
 
     /// Checks that these properties can be encoded as a content header of at most `maximumBytes` payload.
     public func checkEncodable(maximumBytes: Int) throws(UnencodableProperties) {
-        let short: [(String, String?)] = [
-            ("content_type", contentType), ("content_encoding", contentEncoding), ("correlation_id", correlationID),
-            ("reply_to", replyTo), ("expiration", expiration), ("message_id", messageID), ("type", type),
-            ("user_id", userID), ("app_id", appID), ("cluster_id", clusterID),
-        ]
-        // Class, weight, body size and flags; then delivery mode, priority and timestamp.
-        var size = 14 + 10
-        for (name, value) in short {
-            guard let value else { continue }
-            let bytes = value.utf8.count
-            guard bytes <= 255 else { throw .shortStringTooLong(name: name, bytes: bytes) }
-            size += 1 + bytes
-        }
-        size += try headers.encodedSize(nesting: 1)
-        guard size <= maximumBytes else { throw .tooLarge(limit: maximumBytes) }
+        guard try encodedSize() <= maximumBytes else { throw .tooLarge(limit: maximumBytes) }
+    }
+
+    /// Bytes of the content header's payload (AMQP 0-9-1 §4.2.6.1): class, weight, body size, flags, and what is set.
+    public func encodedSize() throws(UnencodableProperties) -> Int {
+        var size = 14
+        size += try Self.encodedSize(contentType, "content_type")
+        size += try Self.encodedSize(contentEncoding, "content_encoding")
+        size += headers.isEmpty ? 0 : try headers.encodedSize()
+        size += deliveryMode == nil ? 0 : 1
+        size += priority == nil ? 0 : 1
+        size += try Self.encodedSize(correlationID, "correlation_id")
+        size += try Self.encodedSize(replyTo, "reply_to")
+        size += try Self.encodedSize(expiration, "expiration")
+        size += try Self.encodedSize(messageID, "message_id")
+        size += timestamp == nil ? 0 : 8
+        size += try Self.encodedSize(type, "type")
+        size += try Self.encodedSize(userID, "user_id")
+        size += try Self.encodedSize(appID, "app_id")
+        size += try Self.encodedSize(clusterID, "cluster_id")
+        return size
+    }
+
+    private static func encodedSize(_ text: String?, _ name: String) throws(UnencodableProperties) -> Int {
+        guard let bytes = text?.utf8.count else { return 0 }
+        guard bytes <= 255 else { throw .shortStringTooLong(name: name, bytes: bytes) }
+        return 1 + bytes
     }
 }
 
 extension FieldTable {
     /// Bytes on the wire, its length field included.
-    fileprivate func encodedSize(nesting: Int) throws(UnencodableProperties) -> Int {
+    ///
+    /// - Parameter nesting: tables and arrays around its values, itself included.
+    public func encodedSize(nesting: Int = 1) throws(UnencodableProperties) -> Int {
         guard nesting <= MessageProperties.maximumNesting else { throw .nestedTooDeep }
         var size = 4
         for field in fields {

@@ -14,7 +14,7 @@ import Testing
 
     /// Written by the library.
     private func encoded(_ table: FieldTable) throws -> [UInt8] {
-        let size = try WireSize.table(table, depth: 1)
+        let size = try WireSize.table(table)
         var bytes = [UInt8](repeating: 0, count: size)
         let arena = Arena()
         var source = arena.table(table)
@@ -69,12 +69,12 @@ import Testing
     }
 
     @Test func depthIsBoundedWhenWriting() throws {
-        #expect(throws: AMQPError.self) { try WireSize.table(nested(TableLimits.depth + 1), depth: 1) }
+        #expect(throws: AMQPError.self) { try WireSize.table(nested(TableLimits.depth + 1)) }
         var table: FieldTable = [:]
         for _ in 1..<TableLimits.depth { table = ["t": .table(table)] }
         let decoded = read(try encoded(table))
         #expect(decoded.isComplete && decoded.properties.headers == table)
-        #expect(throws: AMQPError.self) { try WireSize.table(["t": .table(table)], depth: 1) }
+        #expect(throws: AMQPError.self) { try WireSize.table(["t": .table(table)]) }
     }
 
     @Test func malformedTextIsKeptOrTold() {

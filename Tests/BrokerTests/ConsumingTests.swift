@@ -34,7 +34,7 @@ import Testing
                 if seen.count == count { break }
             }
             await consumer.consumer.close(within: timeout)
-            #expect(try await admin.queue(queue)?.messages == 0)
+            try await until("an empty queue") { try await admin.queue(queue)?.messages == 0 }
         }
     }
 
@@ -54,7 +54,7 @@ import Testing
                     .reject(deliveries[3].receipt), .reject(deliveries[3].receipt),
                 ])
                 await consumer.consumer.close()
-                #expect(try await admin.queue(queue)?.messages == 0)
+                try await until("an empty queue") { try await admin.queue(queue)?.messages == 0 }
             }
             let reader = try RecordingConsumer([Subscription(queue: dead, prefetch: 10)])
             let deadLetters = try await reader.deliveries(2)

@@ -33,7 +33,7 @@ import Testing
             let deliveries = try await consumer.deliveries(2)
             consumer.consumer.settle(deliveries.map { .ack($0.receipt) })
             await consumer.consumer.close()
-            #expect(try await admin.queue(queue)?.messages == 0)
+            try await until("an empty queue") { try await admin.queue(queue)?.messages == 0 }
             return deliveries
         }
     }
@@ -108,11 +108,10 @@ import Testing
                     }
                     #expect(bodies == [[0], [2]])
                     await consumer.consumer.close()
-                    #expect(try await admin.queue(queue)?.messages == 0)
+                    try await until("an empty queue") { try await admin.queue(queue)?.messages == 0 }
                 }
             }
-            let deadLetter = try #require(try await admin.queue(dead))
-            #expect(deadLetter.messages == 1)
+            try await until("one dead letter") { try await admin.queue(dead)?.messages == 1 }
         }
     }
 }
