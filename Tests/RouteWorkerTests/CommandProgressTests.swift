@@ -71,6 +71,16 @@ import Testing
             progress.recorded(.held, result) == .end(Ending(result: result, duplicate: false, replay: 0)))
     }
 
+    @Test mutating func aRequestRefusedForItsTokenCountsAsAnAttempt() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        var second = answer(202, accepted)
+        second.refusedRequests = 1
+        let step = progress.called(second, now: at(1), using: &random)
+        guard case .record(_, let result) = step else { Issue.record("not recorded: \(step)"); return }
+        #expect(result.outcome == .succeeded && result.attempts == 2)
+    }
+
     @Test mutating func aCompletedCommandIsRepeatedWithoutACall() {
         var progress = progress(deadline: at(-10).wall)
         let result = CommandResult(
