@@ -150,6 +150,14 @@ private func withClient(
                 #expect(sandbox.summary().tokens.refused == 1)
                 #expect(sandbox.summary().tokens.issued == 1)
             }
+            // The operator hears of keys that do not serve.
+            let log = LogLines()
+            let url = baseURL + "/services/oauth2/token"
+            try await withTokens(url, keys: [keys.pkcs1[0], keys.pkcs8[1]], logger: log.logger) { tokens in
+                #expect(await tokens.get().token != nil)
+                #expect(log.all.count == 1)
+                #expect(log.all.first?.contains("upload the certificate") == true, "\(log.all)")
+            }
         }
     }
 

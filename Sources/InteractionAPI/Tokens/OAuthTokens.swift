@@ -49,7 +49,7 @@ public actor OAuthTokens: AccessTokens {
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    /// - Parameter logger: told of every round that failed; never a secret.
+    /// - Parameter logger: told of every round that failed and every key that did not serve; never a secret.
     /// - Throws: ``InteractionSettingsError`` for a token URL or CA file that cannot be used. Key files are read when
     ///   they are needed: they may come later.
     public init(
@@ -165,6 +165,10 @@ public actor OAuthTokens: AccessTokens {
         case .success(let granted):
             entry.cycle.succeeded(granted.token, lifetime: granted.lifetime, now: now, using: &generator)
             outcome = .success(granted.token)
+            for failure in granted.passedOver {
+                logger.notice(
+                    "a key did not serve, a later one did", metadata: ["org": "\(org)", "error": "\(failure)"])
+            }
         case .failure(let trouble):
             entry.cycle.failed(trouble, now: now, using: &generator)
             outcome = .failure(trouble.failure)
@@ -195,7 +199,8 @@ struct TokenRound: Sendable {
                     return .failure(TokenTrouble(failure: failure, isRefusal: false))
                 case .success(let answer):
                     switch answer.meaning(for: org, now: wallClock()) {
-                    case .granted(let granted):
+                    case .granted(var granted):
+                        granted.passedOver = troubles.map(\.failure)
                         return .success(granted)
                     case .refused(let trouble, anotherKeyMayHelp: false):
                         return .failure(trouble)

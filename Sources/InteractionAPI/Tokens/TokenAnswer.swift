@@ -8,6 +8,8 @@ struct GrantedToken: Sendable, Hashable {
     var token: AccessToken
     /// `nil` where nothing says it: Salesforce's opaque tokens live as long as the org's session policy lets them.
     var lifetime: Duration?
+    /// Why the keys before the one that served did not.
+    var passedOver: [TokenFailure] = []
 }
 
 /// An answer of the token endpoint, bounded in size.
