@@ -9,10 +9,12 @@ public struct AMQPConfiguration: Sendable, Hashable {
     /// Between attempts to connect, and to subscribe again.
     public var backoff: Backoff
 
-    /// - Throws: ``AMQPError/invalidConfiguration(_:)`` when there is no endpoint.
+    /// - Throws: ``AMQPError/invalidConfiguration(_:)`` when there is no endpoint, or the librabbitmq that is loaded is
+    ///   older than ``LibraryVersion/least``.
     public init(
         endpoints: [AMQPEndpoint], connectionName: String, backoff: Backoff = Backoff()
     ) throws(AMQPError) {
+        try LibraryVersion.loaded.mustServe()
         if endpoints.isEmpty { throw .invalidConfiguration("no broker URL is given") }
         self.endpoints = endpoints
         self.connectionName = connectionName
