@@ -1,0 +1,56 @@
+// The commands of a run: the same shape for every contestant, another RequestId and conversation for each.
+
+import AMQPMessage
+import RoutingContract
+
+/// Makes commands by their number. Their RequestIds look random, as a platform's do, and can be made again for the audit.
+struct CommandLoad: Sendable {
+    static let org = "00DSB0000000001"
+
+    /// Tells the runs apart, so that a store that serves several never has seen a RequestId.
+    private let seed: UInt64
+    let queue: String
+
+    init(queue: String) {
+        seed = .random(in: .min ... .max)
+        self.queue = queue
+    }
+
+    func requestID(_ index: Int) -> RequestID {
+        var generator = SplitMix(state: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
+        return .random(using: &generator)
+    }
+
+    /// A route by flow with two attributes: a body of 300 bytes and the headers that a platform sends.
+    func message(_ index: Int) -> OutgoingMessage {
+        let id = requestID(index).description
+        let body =
+            #"{"conversationIdentifier":"\#(id)","routingType":"Initial","routingInfo":{"flow":"#
+            + #"{"flowId":"300SB0000000001AAA","queueId":"00GSB0000000001AAA"},"routingAttributes":"#
+            + #"{"language":"de","priority":"high","segment":"premium","intent":"billing","skill":"invoices","#
+            + #""channel":"whatsapp"}}}"#
+        let headers: FieldTable = [
+            "RequestId": .string(id), "OrgId": .string(Self.org), "AuthorizationContext": .string("Partner1_Channel1"),
+        ]
+        return OutgoingMessage(
+            Message(
+                properties: MessageProperties(
+                    contentType: "application/json", headers: headers, deliveryMode: 2, correlationID: String(index),
+                    messageID: id, type: "route"),
+                body: Array(body.utf8)),
+            routingKey: queue)
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ mixed >> 31
+    }
+}
