@@ -1,4 +1,4 @@
-// The delete that clears a conversation before a route is made again.
+// Deletes of the worker's own: one that clears a conversation before a route is made again, and one that clears nothing.
 
 extension RouteCommand {
     /// A `delete` of the same conversation under a RequestId of its own, derived from this one's, so that Salesforce's
@@ -17,5 +17,16 @@ extension RouteCommand {
         clearing.routingType = nil
         clearing.payload = writer.bytes
         return clearing
+    }
+
+    /// A `delete` of a conversation that nobody has: a real call with token and context, without effect.
+    public static func probe(
+        of org: OrgID, context: String, using generator: inout some RandomNumberGenerator
+    ) -> RouteCommand {
+        let conversation = RequestID.random(using: &generator).description
+        return RouteCommand(
+            key: CommandKey(org: org, kind: .delete, request: .random(using: &generator)), context: context,
+            conversation: conversation, payload: Array("{\"conversationIdentifier\":\"\(conversation)\"}".utf8),
+            fingerprint: Fingerprint(bytes: Array(repeating: 0, count: 32)))
     }
 }

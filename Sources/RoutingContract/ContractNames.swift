@@ -28,6 +28,8 @@ public enum HeaderName {
     public static let deadLetteredAt = "DeadLetteredAt"
     /// A table: properties and headers that a dead letter had to give up, since they would act again.
     public static let original = "Original"
+    /// A table: what a command in a parking queue was before it was put there.
+    public static let parked = "Parked"
 }
 
 /// Why a message is no valid command: the `reason` of its error. The raw values are stable.

@@ -25,6 +25,8 @@ public struct DeliveryOrigin: Sendable, Hashable {
 public struct DeadLetterEncoder: Sendable {
     /// Bytes kept of an error's message.
     public static let maximumErrorBytes = 1024
+    /// What stands for a queue of the publisher's own connection.
+    static let bareDirectReplyTo = "amq.rabbitmq.reply-to"
 
     /// Bytes that properties and headers may take together when encoded.
     public let maximumHeaderBytes: Int
@@ -54,7 +56,7 @@ public struct DeadLetterEncoder: Sendable {
         moved.add("expiration", kept.expiration.map { .string($0) })
         kept.expiration = nil
         // The broker closes the channel (406) of whoever publishes this and does not consume from it.
-        if kept.replyTo == "amq.rabbitmq.reply-to" {
+        if kept.replyTo == Self.bareDirectReplyTo {
             moved.add("reply_to", kept.replyTo.map { .string($0) })
             kept.replyTo = nil
         }

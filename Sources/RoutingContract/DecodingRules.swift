@@ -14,7 +14,8 @@ public struct DecodingRules: Sendable {
     public var transferDeadline: Duration = .seconds(40)
     /// Where answers may go beside the results queue; see ``ReplyPattern``.
     public var replyAllowList: [ReplyPattern] = [.directReplyTo]
-    /// Queues that an answer may never be sent to, whatever the list says: commands, dead letters, coordination.
+    /// Queues that an answer may never be sent to, whatever the list says: commands, dead letters, coordination. Nor to
+    /// the parking queues of any of them.
     public var reservedQueues: Set<String> = []
     /// Whether `Replay` headers of messages count. Off: they are read as 0.
     public var honoursReplay = false

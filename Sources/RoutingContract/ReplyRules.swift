@@ -6,6 +6,7 @@ extension DecodingRules {
         guard !reservedQueues.contains(queue), queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }) else {
             return false
         }
+        guard !reservedQueues.contains(where: { ParkingQueue.isOne(queue, of: $0) }) else { return false }
         return replyAllowList.contains { $0.matches(queue) }
     }
 }

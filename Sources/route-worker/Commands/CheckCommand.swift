@@ -99,12 +99,13 @@ struct CheckCommand: AsyncParsableCommand {
     private func checkOrgs(_ settings: Settings, _ report: inout Report) async {
         do {
             let client = try settings.makeClient(on: MultiThreadedEventLoopGroup.singleton.next())
+            var generator = SystemRandomNumberGenerator()
             for org in settings.orgs {
                 guard let context = org.defaultContext else {
                     report.note("org \(org.alias)", "not called: it has no defaultContext to call with")
                     continue
                 }
-                let command = RouteCommand.probe(of: org.id, context: context)
+                let command = RouteCommand.probe(of: org.id, context: context, using: &generator)
                 let result = await client.perform(command, timeout: org.callTimeout)
                 explain(result, of: org, &report)
             }
@@ -130,17 +131,5 @@ struct CheckCommand: AsyncParsableCommand {
                 report.wrong(part, "\(org.baseURL): HTTP \(answer.status)\(code): \(error.message)\(hint)")
             }
         }
-    }
-}
-
-extension RouteCommand {
-    /// A delete of a conversation that nobody has.
-    fileprivate static func probe(of org: OrgID, context: String) -> RouteCommand {
-        var generator = SystemRandomNumberGenerator()
-        let conversation = RequestID.random(using: &generator).description
-        return RouteCommand(
-            key: CommandKey(org: org, kind: .delete, request: .random(using: &generator)), context: context,
-            conversation: conversation, payload: Array("{\"conversationIdentifier\":\"\(conversation)\"}".utf8),
-            fingerprint: Fingerprint(bytes: Array(repeating: 0, count: 32)))
     }
 }
