@@ -31,26 +31,3 @@ public enum UnknownEffectPolicy: String, Sendable, Hashable, CaseIterable {
     /// types are reported.
     case clearThenRoute = "clear-then-route"
 }
-
-/// How the commands of one org are worked on.
-public struct OrgPolicy: Sendable, Hashable {
-    /// For one call: token, connection, request and answer together.
-    public var callTimeout: Duration
-    /// A call is not started with less time than this before the command's deadline.
-    public var minimumCallTime: Duration
-    public var retry: RetryPolicy
-    public var unknownEffect: UnknownEffectPolicy
-    /// Commands of the org in work at one time, at least 1; `nil` is as many as the worker has slots.
-    public var maximumConcurrency: Int?
-
-    public init(
-        callTimeout: Duration = .seconds(10), minimumCallTime: Duration = .seconds(1),
-        retry: RetryPolicy = RetryPolicy(), unknownEffect: UnknownEffectPolicy = .report, maximumConcurrency: Int? = nil
-    ) {
-        self.callTimeout = callTimeout
-        self.minimumCallTime = min(minimumCallTime, callTimeout)
-        self.retry = retry
-        self.unknownEffect = unknownEffect
-        self.maximumConcurrency = maximumConcurrency
-    }
-}
