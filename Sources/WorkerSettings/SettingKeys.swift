@@ -166,6 +166,13 @@ struct OrgKeys {
     let retryMinimum: SettingKey<Duration>
     let retryMaximum: SettingKey<Duration>
     let maximumConcurrency: SettingKey<Int>
+    let rateLimit: SettingKey<Int>
+    let parking: SettingKey<Bool>
+    let failurePercent: SettingKey<Int>
+    let minimumCalls: SettingKey<Int>
+    let breakerWindow: SettingKey<Duration>
+    let probeMinimum: SettingKey<Duration>
+    let probeMaximum: SettingKey<Duration>
 
     init(section: String) {
         let isDefaults = section == "defaults"
@@ -233,13 +240,33 @@ struct OrgKeys {
         maximumConcurrency = key(
             "maximumConcurrency", .wholeNumber(1...10_000), shown: "`worker.concurrency`",
             "Calls to one org at one time.")
+        rateLimit = key(
+            "rateLimit", .wholeNumber(1...100_000), shown: "none",
+            "Calls to one org a second, of all workers of a commands queue together.")
+        parking = key(
+            "parking", .boolean, fallback: "true",
+            "Whether an org in trouble is parked; otherwise its commands use up their retry budgets.")
+        failurePercent = key(
+            "breaker.failurePercent", .wholeNumber(1...100), fallback: "50",
+            "The org is parked when this part of its calls failed, in percent.")
+        minimumCalls = key(
+            "breaker.minimumCalls", .wholeNumber(1...10_000), fallback: "5", "Never after fewer calls than this.")
+        breakerWindow = key(
+            "breaker.window", .duration(.seconds(1) ... .seconds(3600)), fallback: "30s", "How far back calls count.")
+        probeMinimum = key(
+            "probe.minimum", .duration(.milliseconds(100) ... .seconds(600)), fallback: "1s",
+            "Shortest wait before a parked org is probed (with jitter).")
+        probeMaximum = key(
+            "probe.maximum", .duration(.milliseconds(100) ... .seconds(3600)), fallback: "60s",
+            "Longest wait between probes of a parked org (with jitter).")
     }
 
     var entries: [SettingsReference.Entry] {
         [baseURL.entry, defaultContext.entry, validation.entry, callTimeout.entry, tokenFile.entry]
             + [tokenEnvironment.entry] + oauth.entries + [bodyFormat.entry]
             + [unknownEffect.entry, transferDeadline.entry, attempts.entry, budget.entry]
-            + [retryMinimum.entry, retryMaximum.entry, maximumConcurrency.entry]
+            + [retryMinimum.entry, retryMaximum.entry, maximumConcurrency.entry, rateLimit.entry, parking.entry]
+            + [failurePercent.entry, minimumCalls.entry, breakerWindow.entry, probeMinimum.entry, probeMaximum.entry]
     }
 }
 

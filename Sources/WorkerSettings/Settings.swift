@@ -176,6 +176,22 @@ public struct Settings: Sendable, Hashable {
         public var retry: Retry
         /// Calls to this org at one time; 1 to 10,000, default: the worker's concurrency.
         public var maximumConcurrency: Int
+        /// Calls to this org a second, of all workers of a commands queue together; 1 to 100,000, `nil` for no limit.
+        public var rateLimit: Int?
+        /// `nil` where the org is not parked.
+        public var parking: Parking?
+    }
+
+    /// When an org counts as in trouble, and how its return is tried.
+    public struct Parking: Sendable, Hashable {
+        /// The part of its calls that must have failed; 1 to 100, default 50.
+        public var failurePercent: Int
+        /// Calls below which it is never parked for failures; 1 to 10,000, default 5.
+        public var minimumCalls: Int
+        /// How far back calls count; 1 s to 1 h, default 30 s.
+        public var window: Duration
+        /// Waits between probes, with jitter; 100 ms to 1 h, default 1 s to 60 s.
+        public var probe: Backoff
     }
 
     /// Where an org's bearer token comes from. The token itself is no setting.

@@ -70,6 +70,11 @@ extension Settings {
           bodyFormat: json             # or multipart
           unknownEffect: report        # or retry, clear-then-route: both may give two effects
           retry: {attempts: 10, budget: 120s, minimum: 200ms, maximum: 20s}
+          # rateLimit: 100             # calls a second, of all workers together
+          # An org whose calls fail, or without a token, is parked on the broker, and comes back after a probe.
+          parking: true
+          breaker: {failurePercent: 50, minimumCalls: 5, window: 30s}
+          probe: {minimum: 1s, maximum: 60s}
 
         orgs:
           acme:                        # the alias that commands may use as OrgId

@@ -42,12 +42,13 @@ extension SettingsReader {
             validation: policy.validation, callTimeout: policy.callTimeout, token: token,
             bodyFormat: value(\.bodyFormat, alias), unknownEffect: policy.unknownEffect,
             transferDeadline: policy.transferDeadline, retry: policy.retry,
-            maximumConcurrency: policy.maximumConcurrency)
+            maximumConcurrency: policy.maximumConcurrency, rateLimit: policy.rateLimit, parking: policy.parking)
     }
 
     private typealias Policy = (
         validation: KnownOrg.Validation, callTimeout: Duration, unknownEffect: Settings.UnknownEffect,
-        transferDeadline: Duration, retry: Settings.Retry, maximumConcurrency: Int
+        transferDeadline: Duration, retry: Settings.Retry, maximumConcurrency: Int, rateLimit: Int?,
+        parking: Settings.Parking?
     )
 
     private mutating func policy(
@@ -60,8 +61,17 @@ extension SettingsReader {
                 attempts: value(\.attempts, alias), budget: value(\.budget, alias),
                 backoff: Settings.Backoff(
                     minimum: value(\.retryMinimum, alias), maximum: value(\.retryMaximum, alias))),
-            inherited(\.maximumConcurrency, alias) ?? worker.concurrency
+            inherited(\.maximumConcurrency, alias) ?? worker.concurrency, inherited(\.rateLimit, alias),
+            parking(alias)
         )
+    }
+
+    private mutating func parking(_ alias: String?) -> Settings.Parking? {
+        let parking = Settings.Parking(
+            failurePercent: value(\.failurePercent, alias), minimumCalls: value(\.minimumCalls, alias),
+            window: value(\.breakerWindow, alias),
+            probe: Settings.Backoff(minimum: value(\.probeMinimum, alias), maximum: value(\.probeMaximum, alias)))
+        return value(\.parking, alias) ? parking : nil
     }
 
     /// The org's own value, or else that of the defaults.

@@ -52,7 +52,7 @@ import Testing
         case .record(_, let result): result.outcome
         case .end(let ending): ending.result.outcome
         case .release(_, _, let next): outcome(next)
-        case .claim, .call, .clear, .wait: nil
+        case .claim, .call, .clear, .wait, .park: nil
         }
     }
 

@@ -17,7 +17,7 @@ extension Int: LaneKey {
     typealias Lanes = ConversationLanes<String, String>
 
     /// Starts everything that may start; returns what started (items, and `^item` for a resumed one).
-    private func startAll(_ lanes: inout Lanes, _ tickets: inout [String: Lanes.Ticket]) -> [String] {
+    fileprivate func startAll(_ lanes: inout Lanes, _ tickets: inout [String: Lanes.Ticket]) -> [String] {
         var log: [String] = []
         while let start = lanes.next() {
             switch start {
@@ -245,5 +245,23 @@ extension Int: LaneKey {
             }
         }
         #expect(startedInLane == delivered, "seed \(seed)")
+    }
+}
+
+extension ConversationLanesTests {
+    @Test func aGroupsLimitCanBeChangedAtRunTime() {
+        var lanes = Lanes(slots: 4, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.setLimit(1, for: "a")
+        for item in ["a1", "a2", "a3", "b1"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets) == ["a1", "b1"])
+        lanes.setLimit(2, for: "a")
+        #expect(startAll(&lanes, &tickets) == ["a2"] && lanes.running(in: "a") == 2)
+        // Lowered: what runs goes on, and nothing starts until enough of it has finished.
+        lanes.setLimit(1, for: "a")
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.setLimit(nil, for: "a")
+        #expect(startAll(&lanes, &tickets) == ["a3"])
     }
 }

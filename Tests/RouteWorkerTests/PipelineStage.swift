@@ -82,15 +82,24 @@ final class ScriptedAPI: RoutingAPI {
 
 /// A broker that takes everything, unless told otherwise for a queue.
 final class ScriptedPublisher: MessagePublisher, BestEffortPublisher {
+    private let lots: ScriptedLots?
     private let lock = NSLock()
     nonisolated(unsafe) private var published: [OutgoingMessage] = []  // only reached with the lock held
     nonisolated(unsafe) private var script: [String: [PublishOutcome]] = [:]  // likewise
 
-    /// - Parameter script: for each queue one outcome for each publish, then `confirmed` for ever.
-    init(_ script: [String: [PublishOutcome]] = [:]) { self.script = script }
+    /// - Parameters:
+    ///   - script: for each queue one outcome for each publish, then `confirmed` for ever.
+    ///   - lots: get what is published to them.
+    init(_ script: [String: [PublishOutcome]] = [:], lots: ScriptedLots? = nil) {
+        self.script = script
+        self.lots = lots
+    }
 
     func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome] {
-        lock.withLock {
+        for message in messages where message.routingKey.contains(".parked.") {
+            lots?.put(message.message, in: message.routingKey)
+        }
+        return lock.withLock {
             published += messages
             return messages.map { message in
                 guard var outcomes = script[message.routingKey], !outcomes.isEmpty else { return .confirmed }
@@ -117,12 +126,14 @@ struct PipelineStage: Sendable {
     let api: ScriptedAPI
     let publisher: ScriptedPublisher
     let settlements: AsyncStream<Settlement>
+    let lots: ScriptedLots?
 
     /// Runs `body` beside a pipeline that consumes, and drains it afterwards.
     static func run(
         api: ScriptedAPI = ScriptedAPI(), publisher: ScriptedPublisher = ScriptedPublisher(),
         policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
-        concurrency: Int = 4, store: (any IdempotencyStore)? = nil, _ body: (PipelineStage) async throws -> Void
+        concurrency: Int = 4, lots: ScriptedLots? = nil, store: (any IdempotencyStore)? = nil,
+        _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         let (settlements, settle) = AsyncStream<Settlement>.makeStream()
         var rules = DecodingRules()
@@ -136,7 +147,12 @@ struct PipelineStage: Sendable {
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
             directReplies: publisher, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             wallClock: StoreClock.system.now)
-        let stage = PipelineStage(pipeline: pipeline, api: api, publisher: publisher, settlements: settlements)
+        let stage = PipelineStage(
+            pipeline: pipeline, api: api, publisher: publisher, settlements: settlements, lots: lots)
+        if let lots {
+            lots.connect(pipeline) { settle.yield($0) }
+            await pipeline.park(in: lots)
+        }
         async let running: Void = pipeline.run { for settlement in $0 { settle.yield(settlement) } }
         pipeline.receive(.subscribed(queue: queue, generation: 1))
         try await body(stage)

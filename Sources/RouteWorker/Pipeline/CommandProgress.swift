@@ -34,6 +34,9 @@ struct CommandProgress {
         indirect case release(Claim, Release, then: Step)
         /// Wait, then claim again.
         case wait(Duration)
+        /// The whole org is in trouble: put the command aside with it; report to ``notParked(using:)`` where that cannot
+        /// be done.
+        case park(ParkingReason)
         /// Done.
         case end(Ending)
     }
@@ -53,6 +56,10 @@ struct CommandProgress {
         var retention: Duration
         /// At this many earlier deliveries the worker ends the command itself, far below the queue's delivery limit.
         var deliveryLimit: Int
+        /// Whether trouble of the whole org puts the command aside; otherwise it is a failed attempt like any other.
+        var parks = false
+        /// The AuthorizationContext with which a probe has just shown that the org is well.
+        var provenContext: String?
     }
 
     private var claim: Claim?
@@ -61,6 +68,9 @@ struct CommandProgress {
     private var looks = 0
     private var storeFailures = 0
     private var mustClear = false
+    private var canPark: Bool
+    /// What the last call meant.
+    private(set) var lastVerdict: Verdict?
 
     private(set) var attempts = 0
     private(set) var mayHaveTakenEffect = false
@@ -76,6 +86,7 @@ struct CommandProgress {
         self.policy = policy
         self.delivery = delivery
         self.nonce = nonce
+        canPark = delivery.parks
     }
 
     /// The claim to ask for at ``Step/claim``.
@@ -132,8 +143,11 @@ struct CommandProgress {
     mutating func called(
         _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
     ) -> Step {
-        attempts += 1 + result.refusedRequests
-        switch verdict(on: result, of: command.key.kind, now) {
+        let requests = 1 + result.refusedRequests
+        attempts += requests
+        let verdict = self.verdict(on: result, of: command.key.kind, now)
+        if let reason = orgTrouble(in: verdict) { return park(reason, verdict, requests, now) }
+        switch verdict {
         case .succeeded:
             return record(.succeeded, nil, now)
         case .nothingCleared:
@@ -146,6 +160,9 @@ struct CommandProgress {
             return record(mayHaveTakenEffect ? .unknown : .rejected, error, now)
         case .transient(let error, let retryAfter):
             return retry(error, after: retryAfter, now, using: &generator)
+        case .configuration(let error) where canPark:
+            // Of those that come here, only the command's own context is wrong.
+            return record(mayHaveTakenEffect ? .unknown : .rejected, error, now)
         case .configuration(let error), .token(let error):
             return retry(error, after: nil, now, using: &generator)
         case .unknown(let error):
@@ -159,7 +176,12 @@ struct CommandProgress {
     mutating func cleared(
         _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
     ) -> Step {
-        switch verdict(on: result, of: .delete, now) {
+        let verdict = self.verdict(on: result, of: .delete, now)
+        if let reason = orgTrouble(in: verdict) {
+            attempts += 1
+            return park(reason, verdict, 1, now)
+        }
+        switch verdict {
         case .succeeded, .nothingCleared:
             mustClear = false
             return call(now)
@@ -172,6 +194,13 @@ struct CommandProgress {
             attempts += 1
             return retry(error, after: nil, now, using: &generator)
         }
+    }
+
+    /// The org's trouble could not put the command aside: it is tried again in place from now on.
+    mutating func notParked(using generator: inout some RandomNumberGenerator) -> Step {
+        canPark = false
+        attempts += 1
+        return .wait(policy.retry.backoff.delay(afterFailures: attempts, using: &generator))
     }
 
     mutating func recorded(_ fencing: Fencing, _ result: CommandResult) -> Step {
@@ -274,6 +303,45 @@ struct CommandProgress {
         return release(then: .wait(delay))
     }
 
+    /// What is wrong with the whole org, by what one call met.
+    private func orgTrouble(in verdict: Verdict) -> ParkingReason? {
+        guard canPark else { return nil }
+        switch verdict {
+        case .configuration(let error):
+            // A probe with another context has just shown that the org is well: it is this command's own context.
+            if error.code == Self.contextDoesNotFitToken, let proven = delivery.provenContext,
+                proven != command.context
+            {
+                return nil
+            }
+            return .configuration
+        case .token: return .token
+        case .transient(let error, let retryAfter):
+            if error.code == Self.readOnly { return .readOnly }
+            return (retryAfter ?? .zero) >= ParkingReason.longestPoliteWait ? .busy : nil
+        case .succeeded, .nothingCleared, .rejected, .unknown: return nil
+        }
+    }
+
+    private static let contextDoesNotFitToken = 10005
+    private static let readOnly = 10019
+
+    /// The org's trouble is not the command's: what was refused whatever the command says does not count.
+    ///
+    /// - Parameter requests: how many attempts were counted for it.
+    private mutating func park(
+        _ reason: ParkingReason, _ verdict: Verdict, _ requests: Int, _ now: Moment
+    ) -> Step {
+        if case .transient(let error, _) = verdict, reason == .busy {
+            guard attempts < policy.retry.attempts else {
+                return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
+            }
+        } else {
+            attempts -= requests
+        }
+        return release(then: .park(reason))
+    }
+
     private mutating func release(then next: Step) -> Step {
         guard let claim else { preconditionFailure("only a claim held can be released") }
         self.claim = nil
@@ -295,14 +363,14 @@ struct CommandProgress {
         case .answered(let answer):
             lastStatus = answer.status
             lastResponse = answer.body
-            return AnswerClassifier.classify(kind: kind, answer: answer, now: now.wall)
-        case .notSent(let failure):
-            return .transient(CommandError(message: failure.message, reason: failure.reason), retryAfter: nil)
-        case .effectUnknown(let failure):
+        case .notSent: break
+        case .effectUnknown:
             lastStatus = nil
             lastResponse = nil
-            return .unknown(CommandError(message: failure.message, reason: failure.reason))
         }
+        let verdict = Verdict(on: result, of: kind, now: now.wall)
+        lastVerdict = verdict
+        return verdict
     }
 
     private func record(_ outcome: Outcome, _ error: CommandError?, _ now: Moment) -> Step {
@@ -327,5 +395,37 @@ extension ClaimRequest {
             key: command.key, fingerprint: command.fingerprint, conversation: command.conversation,
             issuedAt: command.issuedAt, replay: command.replay, acceptsSecondEffect: command.acceptsSecondEffect,
             lease: lease, worker: worker, nonce: nonce)
+    }
+}
+
+extension Verdict {
+    /// What a call's end means for its command, whether an answer came or not.
+    init(on result: CallResult, of kind: CommandKind, now: Timestamp) {
+        switch result {
+        case .answered(let answer):
+            self = AnswerClassifier.classify(kind: kind, answer: answer, now: now)
+        case .notSent(let failure):
+            let error = CommandError(message: failure.message, reason: failure.reason)
+            self =
+                switch failure.reason {
+                case CallFailure.Reason.tokenUnavailable: .token(error)
+                case CallFailure.Reason.orgNotConfigured: .configuration(error)
+                default: .transient(error, retryAfter: nil)
+                }
+        case .effectUnknown(let failure):
+            self = .unknown(CommandError(message: failure.message, reason: failure.reason))
+        }
+    }
+}
+
+extension Verdict {
+    /// What is wrong, where something is.
+    var error: CommandError? {
+        switch self {
+        case .succeeded, .nothingCleared: nil
+        case .rejected(let error), .configuration(let error), .token(let error), .transient(let error, _),
+            .unknown(let error):
+            error
+        }
     }
 }

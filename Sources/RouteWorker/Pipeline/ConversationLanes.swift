@@ -65,7 +65,7 @@ struct ConversationLanes<Key: LaneKey, Item> {
     private let reserved: [Int]
     private let slots: Int
     private var runningBySource: [Int]
-    private let limits: [Key.Group: Int]
+    private var limits: [Key.Group: Int]
     private var runningByGroup: [Key.Group: Int] = [:]
     /// What would run but for its group's limit.
     private var held: [Key.Group: FIFO<(candidate: Candidate, source: Int)>] = [:]
@@ -155,6 +155,21 @@ struct ConversationLanes<Key: LaneKey, Item> {
         lines[ticket.source].ahead.append(.woken(ticket))
     }
 
+    /// How many deliveries of a group may run at a time from now on, at least 1; `nil` for all slots. What runs already
+    /// goes on.
+    mutating func setLimit(_ limit: Int?, for group: Key.Group) {
+        precondition(limit.map { $0 > 0 } ?? true, "a group that may not run")
+        limits[group] = limit
+        var free = limit.map { $0 - running(in: group) } ?? .max
+        while free > 0, let (candidate, source) = held[group]?.popFirst() {
+            lines[source].ahead.append(candidate)
+            free -= 1
+        }
+    }
+
+    /// Deliveries of a group that hold a slot.
+    func running(in group: Key.Group) -> Int { runningByGroup[group, default: 0] }
+
     /// Starts nothing new from now on.
     mutating func close() {
         isClosed = true
@@ -240,7 +255,7 @@ struct ConversationLanes<Key: LaneKey, Item> {
     }
 
     private func isFull(_ group: Key.Group) -> Bool {
-        limits[group].map { runningByGroup[group, default: 0] >= $0 } ?? false
+        limits[group].map { running(in: group) >= $0 } ?? false
     }
 
     private var freeUnreservedSlots: Int {
@@ -252,14 +267,14 @@ struct ConversationLanes<Key: LaneKey, Item> {
     private mutating func take(_ ticket: Ticket) {
         running += 1
         runningBySource[ticket.source] += 1
-        if let group = ticket.key?.group, limits[group] != nil { runningByGroup[group, default: 0] += 1 }
+        if let group = ticket.key?.group { runningByGroup[group, default: 0] += 1 }
     }
 
     private mutating func giveBack(_ ticket: Ticket) {
         running -= 1
         runningBySource[ticket.source] -= 1
-        guard let group = ticket.key?.group, limits[group] != nil else { return }
-        runningByGroup[group]! -= 1
+        guard let group = ticket.key?.group, let count = runningByGroup[group] else { return }
+        runningByGroup[group] = count > 1 ? count - 1 : nil
         if let (candidate, source) = held[group]?.popFirst() { lines[source].ahead.append(candidate) }
     }
 }

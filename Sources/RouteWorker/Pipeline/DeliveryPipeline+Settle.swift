@@ -17,8 +17,12 @@ extension DeliveryPipeline {
         switch work.decoded {
         case .success(let command):
             await markLaterDelete(of: command, ticket)
-            guard let ending = await complete(command, work, ticket) else { return nil }
-            announcement = Announcement(of: ending, for: command, work.delivery, settings)
+            switch await complete(command, work, ticket) {
+            case .ended(let ending):
+                announcement = Announcement(of: ending, for: command, work.delivery, settings)
+            case .parked: return .ack(work.delivery.receipt)
+            case .left: return nil
+            }
         case .failure(let invalid):
             announcement = Announcement(
                 of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
@@ -28,22 +32,49 @@ extension DeliveryPipeline {
         return settlement
     }
 
+    /// What became of a command.
+    private enum Completion {
+        case ended(Ending)
+        /// It stands in its org's parking queue.
+        case parked
+        /// The delivery is left to the broker.
+        case left
+    }
+
     /// Claim → call → record, with the turns that ``CommandProgress`` decides on.
-    ///
-    /// - Returns: `nil` when the delivery is left to the broker.
-    private func complete(_ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket) async -> Ending? {
+    private func complete(_ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket) async -> Completion {
+        let org = command.key.org
+        let policy = settings.policies[org] ?? OrgPolicy()
+        var mayPark = parksOrgs && policy.parking != nil
+        var hasToken = false
         var progress = CommandProgress(
-            command: command, policy: settings.policies[command.key.org] ?? OrgPolicy(),
+            command: command, policy: policy,
             delivery: CommandProgress.Context(
-                receivedAt: work.receivedAt, earlierDeliveries: work.delivery.earlierDeliveries,
+                receivedAt: work.receivedAt, earlierDeliveries: work.earlierDeliveries,
                 worker: settings.worker, lease: settings.lease, retention: settings.retention,
-                deliveryLimit: settings.deliveryLimit),
+                deliveryLimit: settings.deliveryLimit, parks: mayPark,
+                provenContext: orgs[org]!.provenContext(moment().uptime)),
             nonce: generator.next())
         var step = CommandProgress.Step.claim
         while true {
             switch step {
             case .claim:
-                guard mayGoOn(work) else { return nil }
+                guard mayGoOn(work) else { return .left }
+                switch pass(command, work, hasToken: &hasToken) {
+                case .go: break
+                case .wait(let duration):
+                    guard await wait(duration, ticket, work) else { return .left }
+                    continue
+                case .setAside where mayPark:
+                    guard work.place == .commands else { return .left }
+                    switch await park(command, work, ticket) {
+                    case .parked: return .parked
+                    case .left: return .left
+                    case .impossible: mayPark = false
+                    case .notNeeded: continue
+                    }
+                case .setAside: break
+                }
                 let askedAt = moment()
                 do {
                     let result = try await store.claim(progress.claimRequest(askedAt))
@@ -55,9 +86,12 @@ extension DeliveryPipeline {
             case .call(let timeout):
                 let result = await api.perform(command, timeout: timeout)
                 step = progress.called(result, now: moment(), using: &generator)
+                hasToken = false
+                if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .clear(let timeout):
                 let result = await api.perform(command.clearingItsConversation, timeout: timeout)
                 step = progress.cleared(result, now: moment(), using: &generator)
+                if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .record(let claim, let result):
                 do {
                     step = progress.recorded(try await store.record(result, for: claim), result)
@@ -65,7 +99,7 @@ extension DeliveryPipeline {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
                     // since losing it makes the command `unknown`; once more when the worker drains.
                     logger.error("cannot record", metadata: [LogKey.error: "\(error)"])
-                    guard !isDraining else { return nil }
+                    guard !isDraining else { return .left }
                     await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
@@ -75,10 +109,21 @@ extension DeliveryPipeline {
                 }
                 step = next
             case .wait(let duration):
-                guard await wait(duration, ticket, work) else { return nil }
+                guard await wait(duration, ticket, work) else { return .left }
                 step = .claim
+            case .park(let reason):
+                trouble(reason, progress.lastVerdict?.error, context: command.context, org)
+                guard work.place == .commands else { return .left }
+                switch await park(command, work, ticket) {
+                case .parked: return .parked
+                case .left: return .left
+                case .impossible:
+                    mayPark = false
+                    step = progress.notParked(using: &generator)
+                case .notNeeded: step = .claim
+                }
             case .end(let ending):
-                return ending
+                return .ended(ending)
             }
         }
     }
@@ -172,7 +217,7 @@ extension DeliveryPipeline {
         return .reject(work.delivery.receipt)
     }
 
-    private func publishBackoff(_ tries: Int) -> Duration {
+    func publishBackoff(_ tries: Int) -> Duration {
         Backoff(minimum: .milliseconds(100), maximum: .seconds(10)).delay(afterFailures: tries, using: &generator)
     }
 

@@ -19,11 +19,20 @@ public import RoutingContract
 public actor DeliveryPipeline {
     /// One message on its way.
     struct Work: Sendable {
+        /// As it came from its commands queue, also where it was parked in between; its receipt is that of the last delivery.
         let delivery: Delivery
         /// The index of its queue in the settings.
         let queue: Int
+        var place = Place.commands
         let decoded: Result<RouteCommand, InvalidCommand>
         let receivedAt: Timestamp
+        /// How often its commands queue had delivered it before.
+        let earlierDeliveries: Int
+
+        /// The queue whose channel it has to be settled on.
+        var subscription: String { place.lot ?? delivery.queue }
+        var org: OrgID? { (try? decoded.get())?.key.org }
+        var conversation: ConversationKey? { (try? decoded.get())?.conversationKey }
     }
 
     typealias Lanes = ConversationLanes<ConversationKey, Work>
@@ -31,29 +40,38 @@ public actor DeliveryPipeline {
     public nonisolated let loop: any EventLoop
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
 
-    let settings: PipelineSettings
+    var settings: PipelineSettings
     let store: any IdempotencyStore
     let api: any RoutingAPI
     let publisher: any MessagePublisher
     let directReplies: any BestEffortPublisher
+    var parking: (any ParkingLots)?
     let logger: Logger
     var generator = SystemRandomNumberGenerator()
 
-    private let decoder: CommandDecoder
+    let decoder: CommandDecoder
     private let wallClock: @Sendable () -> Timestamp
     private let queueIndex: [String: Int]
     private var acknowledge: @Sendable ([Settlement]) -> Void = { _ in }
 
-    private(set) var lanes: Lanes
-    /// The generation in which each queue is consumed now; `nil` while its subscription is lost.
-    private var generations: [UInt64?]
+    var lanes: Lanes
+    /// The generation in which each queue is consumed now; none while its subscription is lost.
+    var generations: [String: UInt64] = [:]
     private var settlements: [Settlement] = []
+    private var parkingSettlements: [Settlement] = []
     private var flushIsScheduled = false
 
     private var started = FIFO<(Lanes.Ticket, Work)>()
     private var idleRunners: [CheckedContinuation<(Lanes.Ticket, Work)?, Never>] = []
-    private let runnersWanted: AsyncStream<Void>
-    private let wantRunner: AsyncStream<Void>.Continuation
+    private let tasksWanted: AsyncStream<Errand?>
+    private let wantTask: AsyncStream<Errand?>.Continuation
+
+    var orgs: [OrgID: OrgState] = [:]
+    /// The parking queues that were used or found.
+    var parkingPlaces: [String: ParkingPlace] = [:]
+    var lotStates: [String: LotState] = [:]
+    /// How many workers share the rate limits.
+    var workers = 1
 
     private var sleepers: [Lanes.Ticket: Sleeper] = [:]
     private var drainWaiter: CheckedContinuation<Bool, Never>?
@@ -89,9 +107,11 @@ public actor DeliveryPipeline {
         lanes = Lanes(
             slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency),
             limits: settings.policies.compactMapValues(\.maximumConcurrency))
-        generations = Array(repeating: nil, count: settings.queues.count)
-        (runnersWanted, wantRunner) = AsyncStream.makeStream()
+        (tasksWanted, wantTask) = AsyncStream.makeStream()
     }
+
+    /// Whether orgs can be parked at all.
+    var parksOrgs: Bool { parking != nil }
 
     // MARK: Life
 
@@ -101,9 +121,16 @@ public actor DeliveryPipeline {
     public func run(acknowledging acknowledge: @escaping @Sendable ([Settlement]) -> Void) async {
         self.acknowledge = acknowledge
         await withDiscardingTaskGroup { group in
-            for await _ in runnersWanted {
-                group.addTask { await self.runner() }
+            // One stream for both, since each takes a task of this group.
+            for await errand in tasksWanted {
+                if let errand {
+                    group.addTask { await self.perform(errand) }
+                } else {
+                    group.addTask { await self.runner() }
+                }
             }
+            // The runners are done; nobody needs what a probe would find.
+            group.cancelAll()
         }
     }
 
@@ -113,6 +140,11 @@ public actor DeliveryPipeline {
     /// - Returns: whether nothing was left under way before `limit` was over.
     public func drain(within limit: Duration) async -> Bool {
         lanes.close()
+        for org in orgs.keys {
+            orgs[org]!.heldBack = []
+            orgs[org]!.alarm?.scheduled.cancel()
+            orgs[org]!.alarm = nil
+        }
         for ticket in Array(sleepers.keys) { wake(ticket) }
         pump()
         guard !lanes.isIdle else { return true }
@@ -143,17 +175,24 @@ public actor DeliveryPipeline {
             for delivery in deliveries { take(delivery, receivedAt) }
             pump()
         case .subscribed(let queue, let generation):
-            guard let index = queueIndex[queue] else { return }
-            generations[index] = generation
-            logger.info("consuming", metadata: [LogKey.queue: "\(queue)"])
-        case .subscriptionLost(let queue, _, let error):
-            guard let index = queueIndex[queue] else { return }
+            generations[queue] = generation
+            if let org = parkingPlaces[queue]?.org {
+                run(orgs[org]!.gate.subscribed(queue, now: moment().uptime), org)
+            } else {
+                logger.info("consuming", metadata: [LogKey.queue: "\(queue)"])
+            }
+        case .subscriptionLost(let queue, let generation, let error):
+            // Of a parking queue that the gate itself has closed, nothing is left to lose.
+            if let known = generations[queue], known != generation { return }
             if error != .closed {
                 logger.warning(
                     "not consuming; will subscribe again",
                     metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
             }
-            lose(index)
+            lose(queue)
+            if let org = parkingPlaces[queue]?.org {
+                run(orgs[org]!.gate.subscriptionLost(queue, now: moment().uptime), org)
+            }
         case .rejectedUnread(let queue, let exchange, let routingKey):
             logger.error(
                 "a message whose properties cannot be read was rejected to the broker's dead-letter exchange",
@@ -173,14 +212,16 @@ public actor DeliveryPipeline {
     }
 
     private func take(_ delivery: Delivery, _ receivedAt: Timestamp) {
+        if let place = parkingPlaces[delivery.queue] { return takeParked(delivery, place, receivedAt) }
         guard let queue = queueIndex[delivery.queue] else { return }
-        let work = Work(
-            delivery: delivery, queue: queue, decoded: decode(delivery, settings.queues[queue].defaults, receivedAt),
-            receivedAt: receivedAt)
-        lanes.deliver(work, key: try? work.decoded.get().conversationKey, source: queue)
+        enter(
+            Work(
+                delivery: delivery, queue: queue,
+                decoded: decode(delivery, settings.queues[queue].defaults, receivedAt), receivedAt: receivedAt,
+                earlierDeliveries: delivery.earlierDeliveries))
     }
 
-    private func decode(
+    func decode(
         _ delivery: Delivery, _ queue: QueueDefaults, _ now: Timestamp
     ) -> Result<RouteCommand, InvalidCommand> {
         let decoded = decoder.decode(delivery.message, routingKey: delivery.routingKey, queue: queue, now: now)
@@ -198,15 +239,23 @@ public actor DeliveryPipeline {
 
     /// What was delivered on a channel that is gone comes again: what has not started leaves its lane, what waits
     /// leaves at once, and what is being called for finishes and records.
-    private func lose(_ queue: Int) {
+    func lose(_ queue: String) {
         generations[queue] = nil
-        lanes.removeWaiting { $0.queue == queue }
-        for (ticket, sleeper) in sleepers where sleeper.work.queue == queue { wake(ticket) }
-        pump()
+        var removed: [Work] = []
+        lanes.removeWaiting { work in
+            guard work.subscription == queue else { return false }
+            removed.append(work)
+            return true
+        }
+        for org in orgs.keys where !orgs[org]!.heldBack.isEmpty {
+            orgs[org]!.heldBack.removeAll { $0.subscription == queue }
+        }
+        for work in removed { left(work) }
+        wakeSleepers { $0.subscription == queue }
     }
 
     /// Whether the delivery can still be acknowledged; if not, the broker delivers it again.
-    func isLive(_ work: Work) -> Bool { generations[work.queue] == work.delivery.receipt.generation }
+    func isLive(_ work: Work) -> Bool { generations[work.subscription] == work.delivery.receipt.generation }
 
     // MARK: Slots
 
@@ -215,8 +264,9 @@ public actor DeliveryPipeline {
     private func runner() async {
         while let (ticket, work) = await nextStart() {
             let settlement = await settle(work, ticket)
-            if let settlement { acknowledgeSoon(settlement) }
+            if let settlement { acknowledgeSoon(settlement, of: work.subscription) }
             lanes.finish(ticket)
+            left(work)
         }
     }
 
@@ -235,7 +285,7 @@ public actor DeliveryPipeline {
     }
 
     /// Starts whatever the slots allow, after something was delivered, paused or woken.
-    private func pump() {
+    func pump() {
         while let start = lanes.next() {
             switch start {
             case .start(let ticket, let work):
@@ -243,13 +293,16 @@ public actor DeliveryPipeline {
                     runner.resume(returning: (ticket, work))
                 } else {
                     started.append((ticket, work))
-                    wantRunner.yield()
+                    wantTask.yield(nil)
                 }
             case .resume(let ticket): resume(ticket)
             }
         }
         endIfDrained()
     }
+
+    /// Does something beside the deliveries.
+    func errand(_ errand: Errand) { wantTask.yield(errand) }
 
     private func resume(_ ticket: Lanes.Ticket) {
         sleepers.removeValue(forKey: ticket)?.continuation.resume()
@@ -262,7 +315,7 @@ public actor DeliveryPipeline {
         flushSettlements()
         for runner in idleRunners { runner.resume(returning: nil) }
         idleRunners.removeAll()
-        wantRunner.finish()
+        wantTask.finish()
         endDrain(true)
     }
 
@@ -297,6 +350,12 @@ public actor DeliveryPipeline {
         }
     }
 
+    /// Ends the waiting of those that match.
+    func wakeSleepers(where matches: (Work) -> Bool) {
+        for (ticket, sleeper) in sleepers where matches(sleeper.work) { wake(ticket) }
+        pump()
+    }
+
     func mayGoOn(_ work: Work) -> Bool { !lanes.isClosed && isLive(work) }
 
     private func wake(_ ticket: Lanes.Ticket) {
@@ -308,18 +367,27 @@ public actor DeliveryPipeline {
 
     // MARK: Out
 
-    private func acknowledgeSoon(_ settlement: Settlement) {
-        settlements.append(settlement)
+    func acknowledgeSoon(_ settlement: Settlement, of queue: String) {
+        if parkingPlaces[queue] == nil {
+            settlements.append(settlement)
+        } else {
+            parkingSettlements.append(settlement)
+        }
         guard !flushIsScheduled else { return }
         flushIsScheduled = true
         loop.execute { self.assumeIsolated { $0.flushSettlements() } }
     }
 
-    private func flushSettlements() {
+    func flushSettlements() {
         flushIsScheduled = false
-        guard !settlements.isEmpty else { return }
-        acknowledge(settlements)
-        settlements.removeAll(keepingCapacity: true)
+        if !settlements.isEmpty {
+            acknowledge(settlements)
+            settlements.removeAll(keepingCapacity: true)
+        }
+        if !parkingSettlements.isEmpty {
+            parking?.settle(parkingSettlements)
+            parkingSettlements.removeAll(keepingCapacity: true)
+        }
     }
 
     // MARK: Time

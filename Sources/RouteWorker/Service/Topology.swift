@@ -2,6 +2,7 @@
 
 public import AMQP
 public import AMQPMessage
+public import RoutingContract
 
 /// The topology of a worker: its commands queues, the results queue and the dead-letter queue.
 ///
@@ -44,20 +45,46 @@ public struct Topology: Sendable, Hashable {
     public static let deliveryLimit: Int32 = 1000
 
     public var queues: [Queue]
+    private let commandsQueues: [String]
+    private let deadLetterQueue: String
 
     public init(commandsQueues: [String], resultsQueue: String, deadLetterQueue: String) {
+        self.commandsQueues = commandsQueues
+        self.deadLetterQueue = deadLetterQueue
         queues = commandsQueues.map { name in
             Queue(
                 name: name,
-                arguments: [
-                    "x-queue-type": .string("quorum"), "x-delivery-limit": .int32(Self.deliveryLimit),
-                    "x-overflow": .string("reject-publish"), "x-dead-letter-exchange": .string(""),
-                    "x-dead-letter-routing-key": .string(deadLetterQueue),
-                    "x-dead-letter-strategy": .string("at-least-once"),
-                ])
+                arguments: Self.losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: Self.deliveryLimit))
         }
         for name in [resultsQueue, deadLetterQueue] {
             queues.append(Queue(name: name, arguments: ["x-queue-type": .string("quorum")]))
+        }
+    }
+
+    private static func losesNothing(deadLetterQueue: String, deliveryLimit: Int32) -> FieldTable {
+        [
+            "x-queue-type": .string("quorum"), "x-delivery-limit": .int32(deliveryLimit),
+            "x-overflow": .string("reject-publish"), "x-dead-letter-exchange": .string(""),
+            "x-dead-letter-routing-key": .string(deadLetterQueue), "x-dead-letter-strategy": .string("at-least-once"),
+        ]
+    }
+
+    /// A parking queue: one consumer at a time, so that what it held goes back in its order. Every look into it counts as
+    /// a delivery of all that it holds, so its limit is out of reach; without any, what goes back would go to the tail.
+    public static func parkingQueue(_ name: String, deadLetterQueue: String) -> Queue {
+        var arguments = losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: .max)
+        arguments["x-single-active-consumer"] = .boolean(true)
+        return Queue(name: name, arguments: arguments)
+    }
+
+    /// Adds the parking queues of these orgs, for workers that may not declare them themselves when they need them.
+    public mutating func addParking(of orgs: [OrgID]) {
+        for org in orgs {
+            for queue in commandsQueues {
+                queues.append(
+                    Self.parkingQueue(
+                        ParkingQueue.name(of: queue, org: org), deadLetterQueue: deadLetterQueue))
+            }
         }
     }
 

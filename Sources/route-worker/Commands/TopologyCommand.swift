@@ -23,19 +23,28 @@ struct TopologyCommand: AsyncParsableCommand {
                 Commands queues become quorum queues whose rejected messages go to the dead-letter queue. What exists is
                 left as it is; what exists with other properties is an error.
 
+                A worker declares the parking queue of an org when it needs one. With --parking they are created here, for
+                workers that may not: one for each commands queue and org.
+
                 EXAMPLES
                   route-worker topology declare -c worker.yaml
+                  route-worker topology declare -c worker.yaml --parking
                   AMQP_URL=amqp://admin:…@mq.example.com route-worker topology declare
                 """)
 
         @OptionGroup var options: SettingsOptions
 
+        @Flag(help: "Also the parking queue of each commands queue and org.")
+        var parking = false
+
         func run() async throws {
             let settings = try options.load(for: .tools)
             let configuration = try settings.brokerConfiguration("topology")
+            var topology = settings.topology
+            if parking { topology.addParking(of: settings.orgs.filter { $0.parking != nil }.map(\.id)) }
             do {
-                try await AMQPAdmin.withConnection(configuration) { admin in
-                    try await settings.topology.declare(admin) { print("queue '\($0.name)' is there") }
+                try await AMQPAdmin.withConnection(configuration) { [topology] admin in
+                    try await topology.declare(admin) { print("queue '\($0.name)' is there") }
                 }
             } catch let error as AMQPError {
                 throw CommandFailure.failed("cannot declare the topology: \(error)")

@@ -101,7 +101,8 @@ extension Settings {
                     attempts: org.retry.attempts, budget: org.retry.budget,
                     backoff: AMQP.Backoff(minimum: org.retry.backoff.minimum, maximum: org.retry.backoff.maximum)),
                 unknownEffect: UnknownEffectPolicy(rawValue: org.unknownEffect.rawValue)!,
-                maximumConcurrency: org.maximumConcurrency < worker.concurrency ? org.maximumConcurrency : nil)
+                maximumConcurrency: org.maximumConcurrency < worker.concurrency ? org.maximumConcurrency : nil,
+                rateLimit: org.rateLimit.map(Double.init), parking: org.parking.map { ParkingPolicy($0) })
         }
         return PipelineSettings(
             worker: worker.name, concurrency: worker.concurrency,
@@ -117,6 +118,14 @@ extension Settings {
 
     var subscriptions: [Subscription] {
         queues.map { Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch)) }
+    }
+}
+
+extension ParkingPolicy {
+    fileprivate init(_ parking: Settings.Parking) {
+        self.init(
+            failurePercent: parking.failurePercent, minimumCalls: parking.minimumCalls, window: parking.window,
+            probe: AMQP.Backoff(minimum: parking.probe.minimum, maximum: parking.probe.maximum))
     }
 }
 

@@ -1,0 +1,290 @@
+// How politely each org is called, and what its gate asks for.
+
+public import RoutingContract
+
+import AMQP
+import AMQPMessage
+import InteractionAPI
+import Logging
+import NIOCore
+
+extension DeliveryPipeline {
+    /// Things to do beside the deliveries, each in a task of its own.
+    enum Errand: Sendable {
+        case probe(OrgID)
+        /// Place a marker at the tail of a parking queue.
+        case mark(lot: String, UInt64)
+        /// Ask whether the org's parking queues are empty.
+        case count(OrgID)
+    }
+
+    // MARK: Controls
+
+    /// Where orgs in trouble are parked; without it none is. Before the first delivery.
+    public func park(in lots: any ParkingLots) { parking = lots }
+
+    /// The configuration of the orgs changed; what is under way goes on by the old one.
+    public func use(policies: [OrgID: OrgPolicy]) {
+        settings.policies = policies
+        let now = moment().uptime
+        for org in orgs.keys {
+            orgs[org]!.use(policies[org] ?? OrgPolicy(), concurrency: settings.concurrency, workers: workers, now: now)
+            applyLimit(org)
+        }
+    }
+
+    /// How many workers share the fleet's rate limits; at least 1.
+    public func share(among workers: Int) {
+        let workers = max(workers, 1)
+        guard workers != self.workers else { return }
+        self.workers = workers
+        let now = moment().uptime
+        for org in orgs.keys { orgs[org]!.setRate(workers: workers, now: now) }
+    }
+
+    /// Parks an org until ``resume(_:)``; does nothing where its parking is off.
+    public func pause(_ org: OrgID) {
+        know(org)
+        guard parksOrgs, orgs[org]!.policy.parking != nil else { return }
+        logger.warning("the org is paused by an operator", metadata: [LogKey.org: "\(org)"])
+        run(orgs[org]!.gate.pause(now: moment().uptime), org)
+    }
+
+    /// Lets a paused org return, after a probe.
+    public func resume(_ org: OrgID) {
+        know(org)
+        orgs[org]!.gate.resume(now: moment().uptime)
+        rearm(org)
+    }
+
+    /// Looks which parking queues hold commands of an earlier life, or of another worker, and starts their orgs parked.
+    ///
+    /// - Returns: whether the broker could be asked.
+    @discardableResult
+    public func lookForLeftOvers() async -> Bool {
+        guard let parking else { return true }
+        var places: [String: ParkingPlace] = [:]
+        for (org, policy) in settings.policies where policy.parking != nil {
+            for (index, queue) in settings.queues.enumerated() {
+                places[ParkingQueue.name(of: queue.name, org: org)] = ParkingPlace(queue: index, org: org)
+            }
+        }
+        guard let messages = await parking.messages(in: places.keys.sorted()) else { return false }
+        for (lot, count) in messages.sorted(by: { $0.key < $1.key }) where count > 0 {
+            guard let place = places[lot] else { continue }
+            know(place.org)
+            let wasLive = orgs[place.org]!.gate.isLive
+            parkingPlaces[lot] = place
+            run(orgs[place.org]!.gate.found(lot, now: moment().uptime), place.org)
+            guard wasLive, !orgs[place.org]!.gate.isLive else { continue }
+            logger.info(
+                "a parking queue holds commands; probing the org",
+                metadata: [LogKey.org: "\(place.org)", LogKey.queue: "\(lot)", LogKey.count: "\(count)"])
+        }
+        return true
+    }
+
+    // MARK: Before and after calls
+
+    /// What a delivery may do now.
+    enum Pass {
+        case go
+        case wait(Duration)
+        /// Not while its org is in trouble.
+        case setAside
+    }
+
+    func pass(_ command: RouteCommand, _ work: Work, hasToken: inout Bool) -> Pass {
+        let org = command.key.org
+        switch work.place {
+        case .overdue: return .go
+        case .returned: if !orgs[org]!.gate.admitsReturned { return .setAside }
+        case .commands: if !orgs[org]!.gate.isLive { return .setAside }
+        }
+        let now = moment()
+        var delay = orgs[org]!.quietUntil - now.uptime
+        if delay <= .zero, !hasToken, orgs[org]!.bucket != nil {
+            hasToken = true
+            delay = orgs[org]!.bucket!.take(now: now.uptime)
+        }
+        // What would be too late after the wait is told so in time.
+        if let deadline = command.deadline { delay = min(delay, deadline - now.wall) }
+        return delay > .zero ? .wait(delay) : .go
+    }
+
+    /// A call ended: what it says of the org.
+    func judge(_ verdict: Verdict, _ org: OrgID) {
+        let now = moment().uptime
+        switch verdict {
+        case .succeeded, .nothingCleared, .rejected:
+            if orgs[org]!.concurrency.succeeded() { applyLimit(org) }
+            count(failed: false, nil, org, now)
+        case .configuration, .token:
+            break
+        case .transient(let error, let retryAfter):
+            if let retryAfter { orgs[org]!.quietUntil = max(orgs[org]!.quietUntil, now + retryAfter) }
+            if error.meansBusy, orgs[org]!.concurrency.wasBusy(running: lanes.running(in: org), now: now) {
+                logger.info(
+                    "the org is busy; fewer calls at a time",
+                    metadata: [
+                        LogKey.org: "\(org)", LogKey.concurrency: "\(orgs[org]!.concurrency.limit)",
+                        LogKey.reason: "\(error.reason)",
+                    ])
+                applyLimit(org)
+            }
+            if error.concernsTheOrg { count(failed: true, error, org, now) }
+        case .unknown(let error):
+            count(failed: true, error, org, now)
+        }
+    }
+
+    private func count(failed: Bool, _ error: CommandError?, _ org: OrgID, _ now: Duration) {
+        guard parksOrgs, orgs[org]!.policy.parking != nil else { return }
+        if orgs[org]!.breaker.ended(failed: failed, now: now) { trouble(.breakerOpen, error, org) }
+    }
+
+    /// The whole org is in trouble: its gate closes.
+    func trouble(_ reason: ParkingReason, _ error: CommandError?, context: String? = nil, _ org: OrgID) {
+        let now = moment().uptime
+        let before = orgs[org]!.gate.state
+        orgs[org]!.breaker.open()
+        orgs[org]!.proof = nil
+        if let context { orgs[org]!.troubledContext = context }
+        let actions = orgs[org]!.gate.trouble(
+            reason, after: orgs[org]!.quietUntil - now, now: now, using: &generator)
+        if orgs[org]!.gate.state != before {
+            var metadata: Logger.Metadata = [LogKey.org: "\(org)", LogKey.reason: "\(reason.rawValue)"]
+            if let error { metadata[LogKey.error] = "\(error.message)" }
+            if let code = error?.code { metadata[LogKey.code] = "\(code)" }
+            logger.warning("the org is parked", metadata: metadata)
+        }
+        run(actions, org)
+    }
+
+    // MARK: The gate
+
+    func know(_ org: OrgID) {
+        guard orgs[org] == nil else { return }
+        orgs[org] = OrgState(
+            policy: settings.policies[org] ?? OrgPolicy(), concurrency: settings.concurrency, workers: workers,
+            marker: generator.next(), now: moment().uptime)
+    }
+
+    func applyLimit(_ org: OrgID) {
+        lanes.setLimit(orgs[org]!.limit(slots: settings.concurrency), for: org)
+        pump()
+    }
+
+    func run(_ actions: [OrgGate.Action], _ org: OrgID) {
+        for action in actions {
+            switch action {
+            case .probe: errand(.probe(org))
+            case .count: errand(.count(org))
+            case .mark(let lot, let number): errand(.mark(lot: lot, number))
+            case .subscribe(let lot, let toLook):
+                let atOnce = 2 * min(orgs[org]!.concurrency.maximum, settings.concurrency)
+                parking?.subscribe(lot, prefetch: toLook ? .max : UInt16(clamping: atOnce))
+            case .unsubscribe(let lot):
+                flushSettlements()
+                parking?.unsubscribe(lot)
+                lose(lot)
+            case .holdFresh:
+                if orgs[org]!.fresh == 0 { run(orgs[org]!.gate.freshIsParked(), org) }
+            case .releaseFresh:
+                let held = orgs[org]!.heldBack
+                orgs[org]!.heldBack = []
+                for work in held where isLive(work) { enter(work) }
+                pump()
+            case .recheck:
+                if orgs[org]!.gate.isLive {
+                    orgs[org]!.cannotPark = false
+                    logger.info("the org is live again", metadata: [LogKey.org: "\(org)"])
+                }
+                applyLimit(org)
+                wakeSleepers { $0.org == org }
+            case .startSlowly:
+                orgs[org]!.breaker.tryAgain()
+                orgs[org]!.concurrency.startSlowly()
+                applyLimit(org)
+            }
+        }
+        rearm(org)
+    }
+
+    private func rearm(_ org: OrgID) {
+        let due = orgs[org]!.gate.dueAt
+        if let alarm = orgs[org]!.alarm {
+            if alarm.at == due { return }
+            alarm.scheduled.cancel()
+            orgs[org]!.alarm = nil
+        }
+        guard let due, !isDraining else { return }
+        let delay = max(due - moment().uptime, .zero)
+        let scheduled = loop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) {
+            self.assumeIsolated { $0.timeCame(for: org) }
+        }
+        orgs[org]!.alarm = (due, scheduled)
+    }
+
+    private func timeCame(for org: OrgID) {
+        orgs[org]!.alarm = nil
+        guard !isDraining else { return }
+        run(orgs[org]!.gate.timeCame(moment().uptime), org)
+    }
+
+    func perform(_ errand: Errand) async {
+        switch errand {
+        case .probe(let org): await probe(org)
+        case .mark(let lot, let number):
+            let marker = ParkingMarker(number).encoded(messageID: RequestID.random(using: &generator).description)
+            // One that is lost is missed, and the lots are counted instead.
+            _ = await publisher.publish(
+                [OutgoingMessage(marker, routingKey: lot)], timeout: settings.answers.confirmTimeout)
+        case .count(let org):
+            let lots = orgs[org]!.gate.lotNames
+            let messages = await parking?.messages(in: lots)
+            let isEmpty = messages.map { $0.values.allSatisfy { $0 == 0 } } ?? false
+            run(orgs[org]!.gate.counted(isEmpty: isEmpty, now: moment().uptime), org)
+        }
+    }
+
+    /// A real call without effect: any answer that shows token, scope, context and service well will do.
+    private func probe(_ org: OrgID) async {
+        var isWell = true
+        var retryAfter: Duration?
+        var error: CommandError?
+        let context = decoder.orgs.find(org.description)?.defaultContext ?? orgs[org]!.troubledContext
+        // Without a context to call with, the next command is the probe.
+        if let context {
+            let command = RouteCommand.probe(of: org, context: context, using: &generator)
+            let result = await api.perform(command, timeout: orgs[org]!.policy.callTimeout)
+            switch Verdict(on: result, of: .delete, now: moment().wall) {
+            case .succeeded, .nothingCleared, .rejected: break
+            case .configuration(let found), .token(let found), .unknown(let found): (isWell, error) = (false, found)
+            case .transient(let found, let wish): (isWell, error, retryAfter) = (false, found, wish)
+            }
+        }
+        let now = moment().uptime
+        if isWell { orgs[org]!.proof = context.map { ($0, now) } }
+        var metadata: Logger.Metadata = [LogKey.org: "\(org)"]
+        if let error { metadata[LogKey.error] = "\(error.message)" }
+        logger.log(
+            level: isWell ? .info : .debug, isWell ? "a probe found the org well" : "a probe found the org in trouble",
+            metadata: metadata)
+        run(orgs[org]!.gate.probed(isWell: isWell, retryAfter: retryAfter, now: now, using: &generator), org)
+    }
+}
+
+extension CommandError {
+    /// 429, 503, or the rate limit's message: fewer calls at a time would help.
+    fileprivate var meansBusy: Bool { reason == "rate-limited" || reason == "unavailable" }
+
+    /// Whether it says something of the org: a rate limit is met by calling less, 10055 and 10056 are about one
+    /// conversation, and connections run out on this side.
+    fileprivate var concernsTheOrg: Bool {
+        switch reason {
+        case "rate-limited", CallFailure.Reason.noConnectionFree, CallFailure.Reason.tooManyWaiting: false
+        default: code != 10055 && code != 10056
+        }
+    }
+}

@@ -1,0 +1,27 @@
+// What the pipeline needs of the broker to park orgs.
+
+public import AMQP
+
+/// The parking queues on the broker. Events of consuming them go to ``DeliveryPipeline/receive(_:)`` like all others.
+public protocol ParkingLots: Sendable {
+    /// Makes sure that a parking queue is there.
+    func prepare(_ lot: String) async -> ParkingReadiness
+    /// How many messages wait in each queue, those that do not exist left out; `nil` when the broker cannot be asked.
+    func messages(in lots: [String]) async -> [String: Int]?
+    /// Starts to consume; does not wait.
+    func subscribe(_ lot: String, prefetch: UInt16)
+    /// Closes the channel without a cancel, so that what is unsettled goes back to its place; does not wait. What was
+    /// settled before is settled first.
+    func unsubscribe(_ lot: String)
+    /// As ``AMQPConsumer/settle(_:)``.
+    func settle(_ batch: [Settlement])
+}
+
+/// Whether commands can be put into a parking queue.
+public enum ParkingReadiness: Sendable, Hashable {
+    case ready
+    /// Not until somebody changes something, for this reason.
+    case refused(String)
+    /// Not now, for this reason.
+    case failed(String)
+}

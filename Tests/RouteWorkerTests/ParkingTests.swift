@@ -1,0 +1,171 @@
+// An org in trouble, through the whole pipeline: set aside, probed, brought back.
+
+import AMQP
+import AMQPMessage
+import Foundation
+import InteractionAPI
+import RoutingContract
+import Testing
+
+@testable import RouteWorker
+
+@Suite(.timeLimit(.minutes(1))) struct ParkingTests {
+    private static let lot = ParkingQueue.name(of: PipelineStage.queue, org: PipelineStage.org.id)
+    private static let noToken = CallResult.notSent(
+        CallFailure(reason: CallFailure.Reason.tokenUnavailable, message: "no token"))
+
+    private func policy(minimumCalls: Int = 2) -> OrgPolicy {
+        OrgPolicy(
+            retry: RetryPolicy(attempts: 5, backoff: Backoff(minimum: .zero, maximum: .zero)),
+            parking: ParkingPolicy(
+                minimumCalls: minimumCalls, probe: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(4))))
+    }
+
+    private func stage(
+        _ script: [CallResult], lots: ScriptedLots = ScriptedLots(), policy: OrgPolicy? = nil,
+        _ body: (PipelineStage) async throws -> Void
+    ) async rethrows {
+        try await PipelineStage.run(
+            api: ScriptedAPI(script), publisher: ScriptedPublisher(lots: lots), policy: policy ?? self.policy(),
+            lots: lots, body)
+    }
+
+    private func answers(_ stage: PipelineStage) -> [String] {
+        stage.publisher.messages(to: "routing.results").map { $0.properties.correlationID ?? "" }
+    }
+
+    @Test func commandsOfAnOrgWithoutATokenComeBackInOrderWhenThereIsOne() async throws {
+        // The command, and two probes.
+        await stage([Self.noToken, Self.noToken, Self.noToken]) { stage in
+            stage.deliver(
+                PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2),
+                PipelineStage.delivery(3, request: 3, conversation: "c2"))
+            // From the commands queue, and then once more from the parking queue.
+            let settled = await stage.settled(6)
+            #expect(settled.count == 6)
+            #expect(Set(answers(stage)) == ["call-1", "call-2", "call-3"])
+            let first = answers(stage).firstIndex(of: "call-1")!
+            #expect(first < answers(stage).firstIndex(of: "call-2")!)
+            let results = stage.publisher.messages(to: "routing.results")
+            #expect(results.allSatisfy { $0.header("Outcome") == "succeeded" })
+            // What had no token did not count.
+            #expect(results.allSatisfy { $0.text.contains(#""attempts":1"#) })
+            #expect(stage.publisher.messages(to: "routing.dead-letters").isEmpty)
+            // The marker of the last turn goes, too.
+            while stage.lots!.count(Self.lot) > 0 { try? await Task.sleep(for: .milliseconds(5)) }
+        }
+    }
+
+    @Test func theBreakerParksWhatWaitsForAnotherAttempt() async throws {
+        await stage([ScriptedAPI.busy, ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            _ = await stage.settled(2)
+            let result = stage.publisher.messages(to: "routing.results")[0]
+            #expect(result.header("Outcome") == "succeeded" && result.text.contains(#""attempts":3"#))
+            #expect(stage.lots!.log.contains("subscribe"))
+        }
+    }
+
+    @Test func freshCommandsDoNotOvertakeParkedOnes() async throws {
+        await stage([Self.noToken]) { stage in
+            for request in 1...40 {
+                stage.deliver(
+                    PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 3)"))
+                if request % 7 == 0 { try? await Task.sleep(for: .milliseconds(1)) }
+            }
+            await eventuallyAnswered(40, stage)
+            for conversation in 0..<3 {
+                let mine = answers(stage).compactMap { Int($0.dropFirst("call-".count)) }
+                    .filter { $0 % 3 == conversation }
+                #expect(mine == mine.sorted())
+            }
+            #expect(stage.api.calls.filter { $0.key.kind == .route }.count == 41)
+        }
+    }
+
+    @Test func overdueCommandsSayBetweenProbesThatTheyExpired() async throws {
+        // Probes fail for as long as the test runs.
+        var policy = policy()
+        policy.parking!.probe = Backoff(minimum: .seconds(600), maximum: .seconds(600))
+        policy.minimumCallTime = .zero
+        await stage([Self.noToken], policy: policy) { stage in
+            let deadline = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000) + 300)
+            stage.deliver(
+                PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2, deadline: deadline))
+            // Both parked, then the overdue one taken out of the middle.
+            _ = await stage.settled(3)
+            #expect(answers(stage) == ["call-2"])
+            #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "expired")
+            // The marker behind them goes, too; the other command stays.
+            while stage.lots!.count(Self.lot) > 1 { try? await Task.sleep(for: .milliseconds(5)) }
+            #expect(stage.lots!.log.contains("look") && stage.lots!.count(Self.lot) == 1)
+        }
+    }
+
+    @Test func withoutTheRightToParkCommandsAreTriedAgainInPlace() async throws {
+        await stage([Self.noToken, Self.noToken], lots: ScriptedLots(.refused("403"))) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
+            #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "succeeded")
+        }
+    }
+
+    @Test func aContextOfItsOwnThatDoesNotFitParksTheOrgOnceAndIsThenRefused() async throws {
+        let misfit = CallResult.answered(
+            CallAnswer(status: 403, body: Array(#"{"code":10005,"message":"no"}"#.utf8)))
+        let cleared = CallResult.answered(CallAnswer(status: 202, body: Array(#"{"success":true}"#.utf8)))
+        await stage([misfit, cleared, misfit]) { stage in
+            var delivery = PipelineStage.delivery(1)
+            delivery.message.properties.headers["AuthorizationContext"] = .string("Other_Channel")
+            stage.deliver(delivery)
+            _ = await stage.settled(2)
+            #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "rejected")
+        }
+    }
+
+    @Test func aPausedOrgReturnsWhenItsOperatorSaysSo() async throws {
+        await stage([]) { stage in
+            await stage.pipeline.pause(PipelineStage.org.id)
+            stage.deliver(PipelineStage.delivery(1))
+            #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
+            #expect(stage.api.calls.isEmpty && stage.lots!.count(Self.lot) == 1)
+            await stage.pipeline.resume(PipelineStage.org.id)
+            _ = await stage.settled(1)
+            #expect(answers(stage) == ["call-1"])
+        }
+    }
+
+    @Test func leftOversOfAnEarlierLifeAreBroughtBack() async throws {
+        let lots = ScriptedLots()
+        let delivery = PipelineStage.delivery(1)
+        let parked = ParkedMessage(
+            message: delivery.message,
+            origin: DeliveryOrigin(queue: PipelineStage.queue, routingKey: PipelineStage.queue),
+            receivedAt: Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)), earlierDeliveries: 0,
+            deadline: nil)
+        lots.put(try parked.encoded(messageID: "m"), in: Self.lot)
+        await stage([], lots: lots) { stage in
+            #expect(await stage.pipeline.lookForLeftOvers())
+            _ = await stage.settled(1)
+            #expect(answers(stage) == ["call-1"])
+        }
+    }
+
+    @Test func anOrgsRateLimitHoldsBackItsCallsAndNoOthers() async throws {
+        var policy = policy()
+        policy.rateLimit = 20
+        await stage([], policy: policy) { stage in
+            let start = ContinuousClock.now
+            for request in 1...25 {
+                stage.deliver(PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request)"))
+            }
+            _ = await stage.settled(25)
+            // One second's worth at once; the other five have to wait for a twentieth of a second each.
+            #expect(ContinuousClock.now - start >= .milliseconds(240))
+        }
+    }
+
+    private func eventuallyAnswered(_ count: Int, _ stage: PipelineStage) async {
+        while answers(stage).count < count { try? await Task.sleep(for: .milliseconds(5)) }
+    }
+}

@@ -1,0 +1,122 @@
+// Parking queues in memory: what is published to them comes back in order to whoever subscribes.
+
+import AMQP
+import AMQPMessage
+import Foundation
+import RoutingContract
+
+@testable import RouteWorker
+
+/// The parking queues of a stage. Together with a ``ScriptedPublisher`` that tells it what was published.
+final class ScriptedLots: ParkingLots {
+    private struct Lot {
+        var messages: [Message] = []
+        /// Delivered to the open channel and not settled, by tag.
+        var unsettled: [UInt64: Message] = [:]
+        var generation: UInt64?
+        var nextTag: UInt64 = 0
+    }
+
+    private struct State {
+        var lots: [String: Lot] = [:]
+        var generation: UInt64 = 1000
+        var receive: @Sendable (ConsumerEvent) -> Void = { _ in }
+        var settled: @Sendable (Settlement) -> Void = { _ in }
+        var readiness = ParkingReadiness.ready
+        var log: [String] = []
+    }
+
+    private let lock = NSLock()
+    nonisolated(unsafe) private var state = State()  // only reached with the lock held
+
+    init(_ readiness: ParkingReadiness = .ready) { state.readiness = readiness }
+
+    func connect(_ pipeline: DeliveryPipeline, settled: @escaping @Sendable (Settlement) -> Void) {
+        lock.withLock {
+            state.receive = pipeline.receive
+            state.settled = settled
+        }
+    }
+
+    /// What was asked for, in order.
+    var log: [String] { lock.withLock { state.log } }
+
+    /// How many messages a lot holds, those under way included.
+    func count(_ lot: String) -> Int {
+        lock.withLock { state.lots[lot].map { $0.messages.count + $0.unsettled.count } ?? 0 }
+    }
+
+    func put(_ message: Message, in lot: String) {
+        let event = lock.withLock { () -> ConsumerEvent? in
+            state.lots[lot, default: Lot()].messages.append(message)
+            return next(lot)
+        }
+        if let event { lock.withLock { state.receive }(event) }
+    }
+
+    func prepare(_ lot: String) async -> ParkingReadiness {
+        lock.withLock {
+            state.log.append("prepare")
+            if state.readiness == .ready, state.lots[lot] == nil { state.lots[lot] = Lot() }
+            return state.readiness
+        }
+    }
+
+    func messages(in lots: [String]) async -> [String: Int]? {
+        lock.withLock { state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count) }
+    }
+
+    func subscribe(_ lot: String, prefetch: UInt16) {
+        let (receive, events) = lock.withLock { () -> (@Sendable (ConsumerEvent) -> Void, [ConsumerEvent]) in
+            state.log.append(prefetch == .max ? "look" : "subscribe")
+            state.generation += 1
+            state.lots[lot, default: Lot()].generation = state.generation
+            state.lots[lot]!.nextTag = 0
+            return (
+                state.receive, [.subscribed(queue: lot, generation: state.generation), next(lot)].compactMap { $0 }
+            )
+        }
+        for event in events { receive(event) }
+    }
+
+    func unsubscribe(_ lot: String) {
+        lock.withLock {
+            state.log.append("unsubscribe")
+            guard var found = state.lots[lot] else { return }
+            found.generation = nil
+            found.messages = found.unsettled.sorted { $0.key < $1.key }.map(\.value) + found.messages
+            found.unsettled = [:]
+            state.lots[lot] = found
+        }
+    }
+
+    func settle(_ batch: [Settlement]) {
+        for settlement in batch {
+            let settled = lock.withLock { () -> (@Sendable (Settlement) -> Void)? in
+                guard case .ack(let receipt) = settlement,
+                    let lot = state.lots.first(where: { $0.value.generation == receipt.generation })?.key,
+                    let message = state.lots[lot]!.unsettled.removeValue(forKey: receipt.deliveryTag),
+                    ParkingMarker(message) == nil
+                else { return nil }
+                return state.settled
+            }
+            settled?(settlement)
+        }
+    }
+
+    private func next(_ name: String) -> ConsumerEvent? {
+        guard var lot = state.lots[name], let generation = lot.generation, !lot.messages.isEmpty else { return nil }
+        var deliveries: [Delivery] = []
+        for message in lot.messages {
+            lot.nextTag += 1
+            lot.unsettled[lot.nextTag] = message
+            deliveries.append(
+                Delivery(
+                    receipt: Receipt(generation: generation, channel: 1, deliveryTag: lot.nextTag), queue: name,
+                    routingKey: name, message: message))
+        }
+        lot.messages = []
+        state.lots[name] = lot
+        return .deliveries(deliveries)
+    }
+}
