@@ -167,6 +167,9 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     // MARK: Frames
 
+    /// The highest channel number that was agreed on.
+    var channelMax: UInt16 { UInt16(clamping: amqp_get_channel_max(state)) }
+
     /// -1 once the library has closed it.
     var descriptor: Int32 { amqp_get_sockfd(state) }
 

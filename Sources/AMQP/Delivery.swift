@@ -61,11 +61,15 @@ public struct Subscription: Sendable, Hashable {
     public var prefetch: UInt16
     /// Bodies over this many bytes are counted and not kept.
     public var bodyLimit: UInt64
+    /// A lock (see ``AMQPConsumer/acquire(_:)``) without which the queue may not be consumed: when it is lost, the
+    /// subscription ends with it and is not made again.
+    public var lock: String?
 
-    public init(queue: String, prefetch: UInt16, bodyLimit: UInt64 = 64 << 20) {
+    public init(queue: String, prefetch: UInt16, bodyLimit: UInt64 = 64 << 20, lock: String? = nil) {
         self.queue = queue
         self.prefetch = max(prefetch, 1)
         self.bodyLimit = bodyLimit
+        self.lock = lock
     }
 }
 
@@ -76,9 +80,19 @@ public enum ConsumerEvent: Sendable {
     /// A queue is being consumed. Receipts of its deliveries carry this generation.
     case subscribed(queue: String, generation: UInt64)
     /// A queue is not consumed any more; receipts of this generation are void, and the broker delivers what was not
-    /// settled again. Told of every queue also when the connection is lost. The consumer subscribes again by itself.
-    /// Where a first attempt fails, the generation is one that no receipt carries.
+    /// settled again. Told of every queue also when the connection is lost. The consumer subscribes again by itself,
+    /// except after ``AMQPConsumer/unsubscribe(_:)`` and where a lock was needed and is gone: then the error is
+    /// ``AMQPError/closed`` or that of the lock. Where a first attempt fails, the generation is one that no receipt
+    /// carries.
     case subscriptionLost(queue: String, generation: UInt64, AMQPError)
+    /// The lock is this connection's, until it is released or lost.
+    case lockHeld(String)
+    /// The lock could not be had: another connection holds it (405), the user may not configure a queue of that name
+    /// (403), or there is no connection. The consumer does not try again by itself.
+    case lockRefused(String, AMQPError)
+    /// The lock was released (``AMQPError/closed``), or lost with the connection. What it guarded is over: its
+    /// subscriptions were told of before. The consumer does not take it again by itself.
+    case lockLost(String, AMQPError)
     /// A message was rejected unseen, to the queue's dead-letter exchange, because librabbitmq cannot read its properties
     /// and breaks the connection over it each time it comes.
     case rejectedUnread(queue: String, exchange: String, routingKey: String)

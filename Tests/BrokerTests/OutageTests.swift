@@ -59,7 +59,9 @@ import Testing
                             try await broker.kill()
                             try await broker.restart()
                         }
-                    case .subscribed, .subscriptionLost, .rejectedUnread, .connectionLost, .retrying: break
+                    case .subscribed, .subscriptionLost, .lockHeld, .lockRefused, .lockLost, .rejectedUnread,
+                        .connectionLost, .retrying:
+                        break
                     }
                     if seen.count == 20_000 { break }
                 }

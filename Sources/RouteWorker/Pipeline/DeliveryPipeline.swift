@@ -193,6 +193,8 @@ public actor DeliveryPipeline {
             if let org = parkingPlaces[queue]?.org {
                 run(orgs[org]!.gate.subscriptionLost(queue, now: moment().uptime), org)
             }
+        // What a lock guards is told of by itself.
+        case .lockHeld, .lockRefused, .lockLost: return
         case .rejectedUnread(let queue, let exchange, let routingKey):
             logger.error(
                 "a message whose properties cannot be read was rejected to the broker's dead-letter exchange",
