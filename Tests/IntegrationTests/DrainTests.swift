@@ -35,7 +35,10 @@ struct DrainTests {
 
     @Test("A command that waits between two attempts does not hold up the drain")
     func waiting() async throws {
-        let options = HarnessOptions(settings: ["defaults.retry.minimum=60s", "defaults.retry.maximum=60s"])
+        // In place: with parking the command would leave the queue.
+        let options = HarnessOptions(settings: [
+            "defaults.retry.minimum=60s", "defaults.retry.maximum=60s", "defaults.parking=false",
+        ])
         try await withHarness(options) { harness in
             // A wait that is longer than this test may take.
             var fault = try Fault(shorthand: "503")

@@ -7,12 +7,15 @@ import Foundation
 import InteractionSandbox
 import Logging
 import RouteWorker
+import RoutingContract
 import TestSupport
 
 /// What a test wants otherwise than usual.
 struct HarnessOptions: Sendable {
     /// The commands queues: a suffix of the name, and the settings in YAML.
     var queues: [(suffix: String, settings: String)] = [("commands", "{}")]
+    /// Further orgs: alias, id, and settings in YAML.
+    var orgs: [(alias: String, id: String, settings: String)] = []
     /// Settings over the file, `key=value`.
     var settings: [String] = []
     /// The shared broker when absent.
@@ -107,6 +110,7 @@ final class WorkerHarness: Sendable {
             orgs:
               acme: {id: 00D000000000001AAA}
               globex: {id: 00D000000000002AAA}
+            \(options.orgs.map { "  \($0.alias): {id: \($0.id)\($0.settings.isEmpty ? "" : ", ")\($0.settings)}" }.joined(separator: "\n"))
 
             """, to: "worker.yaml")
     }
@@ -230,6 +234,12 @@ final class WorkerHarness: Sendable {
         return topology
     }
 
+    /// The parking queues of all orgs; most never exist.
+    var parkingQueues: [String] {
+        let orgs = ["00D000000000001", "00D000000000002"] + options.orgs.map { String($0.id.prefix(15)) }
+        return queues.flatMap { queue in orgs.compactMap { OrgID($0) }.map { ParkingQueue.name(of: queue, org: $0) } }
+    }
+
     func declareQueues() async throws {
         try await AMQPAdmin.withConnection(broker) { try await topology.declare($0) }
     }
@@ -245,6 +255,7 @@ final class WorkerHarness: Sendable {
         }
         try? await AMQPAdmin.withConnection(broker) { admin in
             for queue in topology.queues { try await admin.deleteQueue(queue.name) }
+            for queue in parkingQueues { try await admin.deleteQueue(queue) }
         }
     }
 }

@@ -15,7 +15,8 @@ import Testing
 
     private func progress(
         _ kind: CommandKind = .route, policy: OrgPolicy = OrgPolicy(), deadline: Timestamp? = nil,
-        issuedAt: Timestamp? = nil, routingType: String = "Initial", earlierDeliveries: Int = 0
+        issuedAt: Timestamp? = nil, routingType: String = "Initial", earlierDeliveries: Int = 0, parks: Bool = false,
+        provenContext: String? = nil
     ) -> CommandProgress {
         let command = RouteCommand(
             key: CommandKey(org: Self.org, kind: kind, request: key.request), context: "P_C", conversation: "c1",
@@ -25,7 +26,8 @@ import Testing
             command: command, policy: policy,
             delivery: .init(
                 receivedAt: Timestamp(milliseconds: 1000), earlierDeliveries: earlierDeliveries, worker: "w",
-                lease: .seconds(60), retention: .seconds(3600), deliveryLimit: 100),
+                lease: .seconds(60), retention: .seconds(3600), deliveryLimit: 100, parks: parks,
+                provenContext: provenContext),
             nonce: 42)
     }
 
@@ -290,5 +292,61 @@ import Testing
     @Test mutating func aCommandDeliveredTooOftenIsEndedByTheWorker() {
         var progress = progress(earlierDeliveries: 100)
         #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))) == .exhausted)
+    }
+
+    // MARK: Trouble of the whole org
+
+    private func parked(_ step: CommandProgress.Step) -> (ParkingReason, attempts: Int)? {
+        guard case .release(_, .forRetry(let attempts, _), .park(let reason)) = step else { return nil }
+        return (reason, attempts)
+    }
+
+    @Test mutating func troubleOfTheOrgParksAndIsNoAttempt() throws {
+        let noToken = CallResult.notSent(CallFailure(reason: CallFailure.Reason.tokenUnavailable, message: "none"))
+        let troubles: [(CallResult, ParkingReason)] = [
+            (noToken, .token), (answer(401, "{}"), .token), (answer(403, #"{"code":10003}"#), .configuration),
+            (answer(403, #"{"code":10005}"#), .configuration), (answer(503, #"{"code":10019}"#), .readOnly),
+        ]
+        for (result, reason) in troubles {
+            var progress = progress(parks: true)
+            _ = progress.claimed(.acquired(claim(attempts: 3)), askedAt: at(0), now: at(0))
+            let found = try #require(parked(progress.called(result, now: at(1), using: &random)))
+            #expect(found.0 == reason && found.attempts == 3)
+        }
+    }
+
+    @Test mutating func aLongPauseAskedForParksAndCounts() throws {
+        let busy = CallResult.answered(CallAnswer(status: 503, body: [], retryAfter: "120"))
+        var progress = progress(parks: true)
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let found = try #require(parked(progress.called(busy, now: at(1), using: &random)))
+        #expect(found.0 == .busy && found.attempts == 1)
+        var short = self.progress(parks: true)
+        _ = short.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let polite = CallResult.answered(CallAnswer(status: 503, body: [], retryAfter: "2"))
+        #expect(
+            isWaitAfterRelease(short.called(polite, now: at(1), using: &random), attempts: 1, mayHaveTakenEffect: false)
+        )
+    }
+
+    @Test mutating func whatCannotBeParkedIsTriedAgainInPlace() {
+        var progress = progress(policy: OrgPolicy(retry: RetryPolicy(attempts: 2)), parks: true)
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let misconfigured = answer(403, #"{"code":10003}"#)
+        #expect(parked(progress.called(misconfigured, now: at(1), using: &random)) != nil)
+        guard case .wait = progress.notParked(using: &random) else { Issue.record("does not wait"); return }
+        _ = progress.claimed(.acquired(claim(2)), askedAt: at(2), now: at(2))
+        // The second attempt is the last.
+        #expect(outcome(progress.called(misconfigured, now: at(3), using: &random)) == .exhausted)
+    }
+
+    @Test mutating func anOwnContextThatDoesNotFitIsRefusedWhereAnotherHasJustBeenProven() {
+        let misfit = answer(403, #"{"code":10005}"#)
+        var progress = progress(parks: true, provenContext: "Another_Context")
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(outcome(progress.called(misfit, now: at(1), using: &random)) == .rejected)
+        var same = self.progress(parks: true, provenContext: "P_C")
+        _ = same.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        #expect(parked(same.called(misfit, now: at(1), using: &random)) != nil)
     }
 }

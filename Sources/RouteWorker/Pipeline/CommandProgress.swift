@@ -397,35 +397,3 @@ extension ClaimRequest {
             lease: lease, worker: worker, nonce: nonce)
     }
 }
-
-extension Verdict {
-    /// What a call's end means for its command, whether an answer came or not.
-    init(on result: CallResult, of kind: CommandKind, now: Timestamp) {
-        switch result {
-        case .answered(let answer):
-            self = AnswerClassifier.classify(kind: kind, answer: answer, now: now)
-        case .notSent(let failure):
-            let error = CommandError(message: failure.message, reason: failure.reason)
-            self =
-                switch failure.reason {
-                case CallFailure.Reason.tokenUnavailable: .token(error)
-                case CallFailure.Reason.orgNotConfigured: .configuration(error)
-                default: .transient(error, retryAfter: nil)
-                }
-        case .effectUnknown(let failure):
-            self = .unknown(CommandError(message: failure.message, reason: failure.reason))
-        }
-    }
-}
-
-extension Verdict {
-    /// What is wrong, where something is.
-    var error: CommandError? {
-        switch self {
-        case .succeeded, .nothingCleared: nil
-        case .rejected(let error), .configuration(let error), .token(let error), .transient(let error, _),
-            .unknown(let error):
-            error
-        }
-    }
-}

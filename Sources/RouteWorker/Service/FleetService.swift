@@ -35,9 +35,11 @@ public struct FleetService: Service {
     }
 
     private func search() async throws {
+        // The service that consumes has looked already, or the broker was not there.
+        var interval = Self.searchRetry
         while true {
-            let isDone = await pipeline.lookForLeftOvers()
-            try await Task.sleep(for: isDone ? Self.searchInterval : Self.searchRetry)
+            try await Task.sleep(for: interval)
+            interval = await pipeline.lookForLeftOvers() ? Self.searchInterval : Self.searchRetry
         }
     }
 

@@ -11,12 +11,18 @@ public import ServiceLifecycle
 public struct RoutingService: Service {
     private let consumer: AMQPConsumer
     private let pipeline: DeliveryPipeline
+    private let parking: BrokerParkingLots
     private let drainTimeout: Duration
     private let logger: Logger
 
-    public init(consumer: AMQPConsumer, pipeline: DeliveryPipeline, drainTimeout: Duration, logger: Logger) {
+    /// - Parameter parking: what the pipeline parks orgs in; connects and closes with the consumer.
+    public init(
+        consumer: AMQPConsumer, pipeline: DeliveryPipeline, parking: BrokerParkingLots, drainTimeout: Duration,
+        logger: Logger
+    ) {
         self.consumer = consumer
         self.pipeline = pipeline
+        self.parking = parking
         self.drainTimeout = drainTimeout
         self.logger = logger
     }
@@ -24,6 +30,10 @@ public struct RoutingService: Service {
     public func run() async throws {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await pipeline.run(acknowledging: consumer.settle) }
+            parking.start()
+            // Before the first delivery: it must not overtake what was parked in an earlier life. Where the broker
+            // cannot be asked yet, it delivers nothing either.
+            await pipeline.lookForLeftOvers()
             consumer.start()
             group.addTask {
                 try? await gracefulShutdown()
@@ -34,6 +44,7 @@ public struct RoutingService: Service {
             group.cancelAll()
         }
         await consumer.close()
+        await parking.close()
         logger.info("drained")
     }
 

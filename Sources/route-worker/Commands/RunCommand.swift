@@ -50,6 +50,11 @@ struct RunCommand: AsyncParsableCommand {
             pipeline.receive(event)
             ready.saw(event)
         }
+        let parking = try BrokerParkingLots(
+            settings.brokerConfiguration("parking"), deadLetterQueue: settings.answers.deadLetterQueue
+        ) { pipeline.receive($0) }
+        await pipeline.park(in: parking)
+        let fleetQueue = settings.orgs.contains { $0.rateLimit != nil } ? settings.queues.first?.name : nil
         publisher.start()
         directReplies.start()
         logger.info(
@@ -66,8 +71,11 @@ struct RunCommand: AsyncParsableCommand {
                 ClosingService { await publisher.close() },
                 ClosingService { await directReplies.close() },
                 ClosingService { await client.shutDown() },
+                FleetService(
+                    try settings.brokerConfiguration("fleet"), queue: fleetQueue, pipeline: pipeline, logger: logger),
                 RoutingService(
-                    consumer: consumer, pipeline: pipeline, drainTimeout: settings.worker.drainTimeout, logger: logger),
+                    consumer: consumer, pipeline: pipeline, parking: parking,
+                    drainTimeout: settings.worker.drainTimeout, logger: logger),
             ], logger: logger)
     }
 }
