@@ -74,7 +74,7 @@ struct CommandFailure: Error, CustomStringConvertible {
 
 /// Tells the user something on standard error; standard output is for results.
 func say(_ text: String) {
-    FileHandle.standardError.write(Data((text + "\n").utf8))
+    LogOutput.standardError.write(Array((text + "\n").utf8), atOnce: true)
 }
 
 struct VersionCommand: ParsableCommand {

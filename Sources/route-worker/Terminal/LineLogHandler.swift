@@ -26,32 +26,66 @@ struct LineLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        var all = metadata
-        if let own = event.metadata { all.merge(own) { $1 } }
+        var fields = metadata
+        if let own = event.metadata { fields = fields.isEmpty ? own : fields.merging(own) { $1 } }
+        var line: [UInt8] = []
+        line.reserveCapacity(512)
+        let sorted = fields.sorted { $0.key < $1.key }
+        switch format {
+        case .human: writeHuman(event, sorted, to: &line)
+        case .json: writeJSON(event, sorted, to: &line)
+        }
+        line.append(UInt8(ascii: "\n"))
+        // What calls for somebody is not kept waiting for company.
+        LogOutput.standardError.write(line, atOnce: event.level >= .warning)
+    }
+
+    private func writeHuman(
+        _ event: LogEvent, _ fields: [(key: String, value: Logger.MetadataValue)], to line: inout [UInt8]
+    ) {
+        line.append(contentsOf: StoreClock.system.now().rfc3339.utf8)
+        line.append(UInt8(ascii: " "))
+        line.append(contentsOf: event.level.rawValue.utf8)
+        line.append(UInt8(ascii: " "))
+        line.append(contentsOf: event.message.description.oneLine.utf8)
+        for (key, value) in fields {
+            line.append(UInt8(ascii: " "))
+            line.append(contentsOf: key.utf8)
+            line.append(UInt8(ascii: "="))
+            let text = value.description
+            line.append(contentsOf: text.isPlainWord ? text.utf8 : text.quotedIfNeeded.utf8)
+        }
+    }
+
+    private func writeJSON(
+        _ event: LogEvent, _ fields: [(key: String, value: Logger.MetadataValue)], to line: inout [UInt8]
+    ) {
         let time = StoreClock.system.now().rfc3339
-        let fields = all.sorted { $0.key < $1.key }
-        let line: String =
-            switch format {
-            case .human:
-                fields.reduce("\(time) \(event.level) \(event.message.description.oneLine)") {
-                    "\($0) \($1.key)=\($1.value.description.quotedIfNeeded)"
-                } + "\n"
-            case .json:
-                fields.reduce(
-                    "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"logger\":\(label.jsonQuoted),"
-                        + "\"message\":\(event.message.description.jsonQuoted)"
-                ) { "\($0),\($1.key.jsonQuoted):\($1.value.description.jsonQuoted)" } + "}\n"
-            }
-        // One write per line, so that lines of several threads never mix.
-        FileHandle.standardError.write(Data(line.utf8))
+        line.append(
+            contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"logger\":\(label.jsonQuoted)".utf8)
+        line.append(contentsOf: ",\"message\":".utf8)
+        line.append(contentsOf: event.message.description.jsonQuoted.utf8)
+        for (key, value) in fields {
+            line.append(UInt8(ascii: ","))
+            line.append(contentsOf: key.jsonQuoted.utf8)
+            line.append(UInt8(ascii: ":"))
+            line.append(contentsOf: value.description.jsonQuoted.utf8)
+        }
+        line.append(UInt8(ascii: "}"))
     }
 }
 
 extension String {
     /// What others wrote may hold line breaks, which would forge lines, and what commands a terminal.
     var oneLine: String {
+        if utf8.allSatisfy(\.isPlain) { return self }
         guard unicodeScalars.contains(where: \.actsOnTerminals) else { return self }
         return String(UnicodeScalarView(unicodeScalars.map { $0.actsOnTerminals ? " " : $0 }))
+    }
+
+    /// Whether it stands in a line as it is, which a look at its bytes can tell.
+    fileprivate var isPlainWord: Bool {
+        !isEmpty && utf8.allSatisfy { $0.isPlain && $0 != 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") }
     }
 
     fileprivate var quotedIfNeeded: String {
@@ -61,6 +95,9 @@ extension String {
     }
 
     var jsonQuoted: String {
+        if utf8.allSatisfy({ $0.isPlain && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
+            return "\"\(self)\""
+        }
         var quoted = "\""
         for scalar in unicodeScalars {
             switch scalar {
@@ -75,6 +112,11 @@ extension String {
         }
         return quoted + "\""
     }
+}
+
+extension UInt8 {
+    /// Printable ASCII.
+    fileprivate var isPlain: Bool { 0x20 <= self && self < 0x7F }
 }
 
 extension Unicode.Scalar {
