@@ -15,13 +15,18 @@ public struct KeyBytes: Sendable, Hashable, Comparable {
         case .route: bytes.append(UInt8(ascii: "r"))
         case .delete: bytes.append(UInt8(ascii: "d"))
         }
-        for index in 0..<16 { bytes.append(key.request.bytes[index]) }
+        withUnsafeBytes(of: key.request.bytes) { bytes.append(contentsOf: $0) }
         self.bytes = bytes
     }
 
     /// The org's 15 characters, then the conversation in UTF-8.
     public init(_ key: ConversationKey) {
         bytes = Array(key.org.description.utf8) + Array(key.conversation.utf8)
+    }
+
+    /// At once, and not byte by byte as an array does.
+    public func hash(into hasher: inout Hasher) {
+        bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
     }
 
     public static func < (left: KeyBytes, right: KeyBytes) -> Bool {
