@@ -17,22 +17,40 @@ public import RoutingContract
 /// Everything runs on one event loop, which is also the actor's executor: the HTTP pool on the same loop is reached
 /// without a hop, and deliveries, acks and publishes cross to and from the AMQP threads as one batch per turn.
 public actor DeliveryPipeline {
-    /// One message on its way.
-    struct Work: Sendable {
+    /// One message on its way. A class, since it goes through many hands: a copy of all its parts costs as much as
+    /// decoding them.
+    final class Work: Sendable {
         /// As it came from its commands queue, also where it was parked in between; its receipt is that of the last delivery.
         let delivery: Delivery
         /// The index of its queue in the settings.
         let queue: Int
-        var place = Place.commands
+        let place: Place
         let decoded: Result<RouteCommand, InvalidCommand>
         let receivedAt: Timestamp
         /// How often its commands queue had delivered it before.
         let earlierDeliveries: Int
+        /// Of a valid command, as the next.
+        let org: OrgID?
+        let conversation: ConversationKey?
 
         /// The queue whose channel it has to be settled on.
         var subscription: String { place.lot ?? delivery.queue }
-        var org: OrgID? { (try? decoded.get())?.key.org }
-        var conversation: ConversationKey? { (try? decoded.get())?.conversationKey }
+
+        init(
+            delivery: Delivery, queue: Int, place: Place = .commands, decoded: Result<RouteCommand, InvalidCommand>,
+            receivedAt: Timestamp, earlierDeliveries: Int
+        ) {
+            self.delivery = delivery
+            self.queue = queue
+            self.place = place
+            self.decoded = decoded
+            self.receivedAt = receivedAt
+            self.earlierDeliveries = earlierDeliveries
+            switch decoded {
+            case .success(let command): (org, conversation) = (command.key.org, command.conversationKey)
+            case .failure: (org, conversation) = (nil, nil)
+            }
+        }
     }
 
     typealias Lanes = ConversationLanes<ConversationKey, Work>

@@ -34,14 +34,15 @@ struct RunCommand: AsyncParsableCommand {
         let logger = settings.makeLogger("route-worker")
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let client = try settings.makeClient(on: loop)
-        let publisher = try settings.makePublisher("publisher", logger)
+        let answers = try LoopPublisher(on: loop) { try settings.makePublisher("publisher", logger, onResults: $0) }
+        let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
-        let store = try settings.openStore()
+        let store = try settings.openStore(on: LoopTaskExecutor(loop))
 
         let pipeline = DeliveryPipeline(
             settings: settings.pipelineSettings, loop: loop,
             decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
-            api: client, publisher: publisher, directReplies: directReplies, logger: logger,
+            api: client, publisher: answers, directReplies: directReplies, logger: logger,
             wallClock: StoreClock.system.now)
         let ready = ReadyFile(path: readyFile, queues: Set(settings.queues.map(\.name)))
         let consumer = try AMQPConsumer(

@@ -14,7 +14,8 @@ import SQLiteIdempotencyStore
 import WorkerSettings
 
 extension Settings {
-    func openStore() throws -> any IdempotencyStore {
+    /// - Parameter executor: where batches are put together; best on the callers' event loop.
+    func openStore(on executor: (any TaskExecutor)? = nil) throws -> any IdempotencyStore {
         let retention = Retention(succeeded: store.retention, failed: store.failureRetention)
         var batching = BatchSettings()
         batching.timeLimit = store.timeout
@@ -24,18 +25,19 @@ extension Settings {
         do {
             switch store.location {
             case .memory:
-                return BatchingIdempotencyStore(InMemoryStoreBackend(retention: retention), settings: batching)
+                return BatchingIdempotencyStore(
+                    InMemoryStoreBackend(retention: retention), settings: batching, executor: executor)
             case .sqlite(let path):
                 return BatchingIdempotencyStore(
-                    try SQLiteStoreBackend(path: path, retention: retention), settings: batching)
+                    try SQLiteStoreBackend(path: path, retention: retention), settings: batching, executor: executor)
             case .postgres(let url):
                 let backend = PostgresStoreBackend(
                     target: try PostgresTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
-                return BatchingIdempotencyStore(backend, settings: batching)
+                return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
             case .redis(let url):
                 let backend = RedisStoreBackend(
                     target: try RedisTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
-                return BatchingIdempotencyStore(backend, settings: batching)
+                return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
             }
         } catch {
             throw CommandFailure.configuration("store.url: \(error)")
@@ -43,9 +45,11 @@ extension Settings {
     }
 
     /// A publisher that says in the log what becomes of its connection.
-    func makePublisher(_ role: String, _ logger: Logger) throws -> AMQPPublisher {
+    func makePublisher(
+        _ role: String, _ logger: Logger, onResults: @escaping @Sendable ([PublishResult]) -> Void = { _ in }
+    ) throws -> AMQPPublisher {
         try AMQPPublisher(
-            brokerConfiguration(role),
+            brokerConfiguration(role), onResults: onResults,
             onEvent: { event in
                 switch event {
                 case .connected: logger.info("connected", metadata: [LogKey.connection: "\(role)"])
