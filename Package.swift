@@ -55,9 +55,11 @@ let package = Package(
         .executableTarget(
             name: "RouteBench",
             dependencies: [
-                "AMQP", "AMQPMessage", "RoutingContract",
+                "AMQP", "AMQPMessage", "IdempotencyStore", "PostgresIdempotencyStore", "RoutingContract",
+                "SQLiteIdempotencyStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],

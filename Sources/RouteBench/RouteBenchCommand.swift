@@ -20,7 +20,7 @@ struct RouteBenchCommand: AsyncParsableCommand {
               RouteBench steady --commands 1000000        is memory flat?
               RouteBench growth --rows 10000000           does the cost grow with what is stored?
             """,
-        subcommands: [WorkerCommand.self],
+        subcommands: [WorkerCommand.self, SteadyCommand.self, GrowthCommand.self],
         defaultSubcommand: WorkerCommand.self)
 }
 

@@ -29,7 +29,7 @@ final class AnswerCollector: Sendable {
         self.onCount = onCount
         let consumer = try AMQPConsumer(
             configuration, subscriptions: [Subscription(queue: queue, prefetch: 2000)]
-        ) { [unowned self] in take($0) }
+        ) { [weak self] in self?.take($0) }
         self.consumer = consumer
         consumer.start()
     }

@@ -41,14 +41,15 @@ enum ProcessFigures {
         return children.compactMap { Int32($0) }.map(time).reduce(time(of: pid), +)
     }
 
-    /// Peak and present resident memory in KiB; zero for a process that is gone.
-    static func memory(of pid: Int32) -> (peak: Int, present: Int) {
+    /// Peak and present resident memory, and how much of the present is no file's (heap and stacks), in KiB; zero for a
+    /// process that is gone.
+    static func memory(of pid: Int32) -> (peak: Int, present: Int, anonymous: Int) {
         let text = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
         func value(_ key: String) -> Int {
             let line = text.split(separator: "\n").first { $0.hasPrefix(key) }
             return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
         }
-        return (value("VmHWM:"), value("VmRSS:"))
+        return (value("VmHWM:"), value("VmRSS:"), value("RssAnon:"))
     }
 }
 

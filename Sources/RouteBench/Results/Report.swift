@@ -60,9 +60,7 @@ struct Report: Codable, Sendable {
     var isClean: Bool { measurements.allSatisfy { $0.audits.allSatisfy(\.isClean) } }
 
     func json() throws -> Data {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        return try encoder.encode(self)
+        try JSONEncoder.readable.encode(self)
     }
 
     /// Costs are microseconds of processor time a command, times milliseconds; the ratio is to Go's worker in the same
