@@ -119,6 +119,7 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOExtras", package: "swift-nio-extras"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -221,7 +222,7 @@ let package = Package(
             dependencies: ["PrometheusMetrics", .product(name: "CoreMetrics", package: "swift-metrics")],
             swiftSettings: settings),
         .testTarget(
-            name: "WorkerSettingsTests", dependencies: ["RoutingContract", "WorkerSettings"], swiftSettings: settings),
+            name: "WorkerSettingsTests", dependencies: ["RoutingContract", "TestSupport", "WorkerSettings"], swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

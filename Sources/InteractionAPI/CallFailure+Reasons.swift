@@ -4,7 +4,7 @@ extension CallFailure {
     /// The words of ``CallFailure/reason``.
     public enum Reason {
         // No request was made.
-        /// The configuration has no endpoint for the command's org.
+        /// The configuration has no endpoint for the command's org, or the org's part of it cannot be used.
         public static let orgNotConfigured = "org-not-configured"
         /// No access token could be had.
         public static let tokenUnavailable = "token-unavailable"

@@ -1,5 +1,6 @@
 // The client behind the port: from a command to a request, and through the pool.
 
+import NIOConcurrencyHelpers
 public import NIOCore
 import NIOHTTP1
 public import RoutingContract
@@ -11,7 +12,7 @@ public import RoutingContract
 /// one case that the port names: the answer refused the token.
 public final class InteractionClient: RoutingAPI {
     /// What is the same for every call of an org.
-    private struct PreparedOrg {
+    fileprivate struct PreparedOrg: Sendable {
         var origin: Origin
         var uri: String
         var headers: [(String, String)]
@@ -22,9 +23,19 @@ public final class InteractionClient: RoutingAPI {
     /// Longer timeouts are cut to this: clocks overflow, and nobody waits a day.
     private static let longestTimeout = Duration.seconds(24 * 3600)
 
-    private let orgs: [OrgID: PreparedOrg]
+    /// The orgs that calls can be made for, ready to be called; see ``InteractionClient/prepare(_:)``.
+    public struct Orgs: Sendable {
+        fileprivate var prepared: [OrgID: PreparedOrg] = [:]
+        fileprivate var misconfigured: [OrgID: String] = [:]
+    }
+
+    /// Looked at once for each call, so that a call goes on with what it began with.
+    private let orgs: NIOLockedValueBox<Orgs>
     private let tokens: any AccessTokens
     private let pool: HTTPPool
+    private let userAgent: String
+    private let allowsPlainHTTP: Bool
+    private let usesProxy: Bool
 
     /// - Parameters:
     ///   - eventLoop: does all the work; calls from an actor on the same loop cost no hop.
@@ -35,15 +46,37 @@ public final class InteractionClient: RoutingAPI {
         guard settings.userAgent.isHeaderSafe, !settings.userAgent.isEmpty else {
             throw InteractionSettingsError("the user agent cannot be a header")
         }
-        var orgs: [OrgID: PreparedOrg] = [:]
-        for endpoint in settings.endpoints {
+        if let authorization = settings.proxy?.authorization, !authorization.isHeaderSafe {
+            throw InteractionSettingsError("the proxy's authorization cannot be a header")
+        }
+        self.tokens = tokens
+        userAgent = settings.userAgent
+        allowsPlainHTTP = settings.allowsPlainHTTP
+        usesProxy = settings.proxy != nil
+        orgs = NIOLockedValueBox(Orgs())
+        pool = HTTPPool(
+            eventLoop: eventLoop, settings: settings.connections,
+            tls: try ClientTLS.context(extraCAFile: settings.extraCAFile), proxy: settings.proxy)
+        let prepared = try prepare(settings.endpoints)
+        replaceOrgs(with: prepared)
+    }
+
+    /// Makes orgs ready to be called.
+    ///
+    /// - Parameter misconfigured: orgs whose settings cannot be used, and why; a call for one is not sent.
+    /// - Throws: ``InteractionSettingsError`` for a base URL that cannot be used, or an org that is there twice.
+    public func prepare(
+        _ endpoints: [OrgEndpoint], misconfigured: [OrgID: String] = [:]
+    ) throws(InteractionSettingsError) -> Orgs {
+        var orgs = Orgs()
+        for endpoint in endpoints {
             let base = try BaseURL(endpoint.baseURL)
-            guard base.origin.isTLS || base.origin.isLoopback || settings.allowsPlainHTTP else {
+            guard base.origin.isTLS || base.origin.isLoopback || allowsPlainHTTP else {
                 throw InteractionSettingsError(
                     "the base URL \"\(endpoint.baseURL)\" of org \(endpoint.org) would send its token unencrypted: use https"
                 )
             }
-            if base.origin.isTLS, base.origin.isAddress, settings.proxy != nil {
+            if base.origin.isTLS, base.origin.isAddress, usesProxy {
                 // The certificate would be matched against the address of the peer, which is the proxy's.
                 throw InteractionSettingsError(
                     "the base URL \"\(endpoint.baseURL)\" must name a host, not an address, to be reached through a proxy"
@@ -53,30 +86,35 @@ public final class InteractionClient: RoutingAPI {
             let prepared = PreparedOrg(
                 origin: base.origin, uri: base.path + "/api/v1/route",
                 headers: [
-                    ("Host", base.origin.hostHeader), ("User-Agent", settings.userAgent),
+                    ("Host", base.origin.hostHeader), ("User-Agent", userAgent),
                     ("Accept", "application/json"), ("Content-Type", form?.contentType ?? "application/json"),
                     ("OrgId", endpoint.org.description),
                 ], form: form)
-            guard orgs.updateValue(prepared, forKey: endpoint.org) == nil else {
+            guard orgs.prepared.updateValue(prepared, forKey: endpoint.org) == nil else {
                 throw InteractionSettingsError("org \(endpoint.org) has two endpoints")
             }
         }
-        if let authorization = settings.proxy?.authorization, !authorization.isHeaderSafe {
-            throw InteractionSettingsError("the proxy's authorization cannot be a header")
-        }
-        self.orgs = orgs
-        self.tokens = tokens
-        pool = HTTPPool(
-            eventLoop: eventLoop, settings: settings.connections,
-            tls: try ClientTLS.context(extraCAFile: settings.extraCAFile), proxy: settings.proxy)
+        orgs.misconfigured = misconfigured
+        return orgs
+    }
+
+    /// From now on calls are made for these orgs. Calls that have begun, and connections, stay as they are.
+    public func replaceOrgs(with orgs: Orgs) {
+        self.orgs.withLockedValue { $0 = orgs }
     }
 
     public func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
         let timeout = min(timeout, Self.longestTimeout)
         let deadline = NIODeadline.now() + TimeAmount(timeout)
-        guard let org = orgs[command.key.org] else {
+        let (found, trouble) = orgs.withLockedValue {
+            ($0.prepared[command.key.org], $0.misconfigured[command.key.org])
+        }
+        guard let org = found else {
             return .notSent(
-                CallFailure(CallFailure.Reason.orgNotConfigured, "org \(command.key.org) has no endpoint"))
+                CallFailure(
+                    CallFailure.Reason.orgNotConfigured,
+                    trouble.map { "org \(command.key.org) is misconfigured: \($0)" }
+                        ?? "org \(command.key.org) has no endpoint"))
         }
         guard command.context.isHeaderSafe, !command.context.isEmpty, command.contextType?.isHeaderSafe ?? true else {
             return .notSent(

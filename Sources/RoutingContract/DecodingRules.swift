@@ -53,10 +53,9 @@ public struct OrgDirectory: Sendable {
     private var byName: [String: KnownOrg] = [:]
 
     public init(_ orgs: [KnownOrg] = []) {
-        for org in orgs {
-            byName[org.id.description] = org
-            byName[org.alias] = org
-        }
+        for org in orgs { byName[org.alias] = org }
+        // An id never means an org that only has it as its alias.
+        for org in orgs { byName[org.id.description] = org }
     }
 
     /// Finds by alias, or by id in 15 or 18 characters.

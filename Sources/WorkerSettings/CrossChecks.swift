@@ -161,34 +161,43 @@ struct CrossChecks {
         }
     }
 
+    /// Those of the main file: orgs with files of their own are checked with these files.
     private mutating func checkOrgs(_ environment: [String: String], _ purpose: Settings.Purpose) {
-        if purpose == .worker, (sources.names[Keys.orgsSection] ?? []).isEmpty {
+        let aliases = Set((sources.names[Keys.orgsSection] ?? []).map(\.name))
+        if purpose == .worker, aliases.isEmpty, settings.orgsFolder == nil {
             sources.report([Keys.orgsSection], "no org is given, write at least one (ALIAS: {id: 00D…})")
         }
-        var aliases: [OrgID: String] = [:]
-        for org in settings.orgs {
-            let path = [Keys.orgsSection, org.alias]
-            if let other = aliases[org.id] {
-                sources.report(path + ["id"], "is also the id of \(other), keep one org for it")
-            }
-            aliases[org.id] = aliases[org.id] ?? org.alias
-            let retry = Keys.org.retryMinimum
-            if sources.isWritten(retry.path(org.alias)) || sources.isWritten(Keys.org.retryMaximum.path(org.alias)) {
-                checkOrder(retry.path(org.alias), org.retry.backoff)
-            }
-            let times = [Keys.org.callTimeout, Keys.org.transferDeadline, Keys.org.budget]
-            if times.contains(where: { sources.isWritten($0.path(org.alias)) }) {
-                checkTimes(path, org.callTimeout, org.transferDeadline, org.retry.budget)
-            }
-            if purpose == .worker, case .environment(let name) = org.token, environment[name, default: ""].isEmpty {
+        var known: [OrgID: String] = [:]
+        for org in settings.orgs where aliases.contains(org.alias) {
+            if let other = known[org.id] {
                 sources.report(
-                    path + ["tokenEnvironment"], "names the environment variable \(name), which is not set, set it")
+                    [Keys.orgsSection, org.alias, "id"], "is also the id of \(other), keep one org for it")
             }
+            known[org.id] = known[org.id] ?? org.alias
+            check(org, environment, purpose)
+        }
+    }
+
+    /// What an org says itself.
+    mutating func check(_ org: Settings.Org, _ environment: [String: String], _ purpose: Settings.Purpose) {
+        let path = [Keys.orgsSection, org.alias]
+        let retry = Keys.org.retryMinimum
+        if sources.isWritten(retry.path(org.alias)) || sources.isWritten(Keys.org.retryMaximum.path(org.alias)) {
+            checkOrder(retry.path(org.alias), org.retry.backoff)
+        }
+        let times = [Keys.org.callTimeout, Keys.org.transferDeadline, Keys.org.budget]
+        if times.contains(where: { sources.isWritten($0.path(org.alias)) }) {
+            checkTimes(path, org.callTimeout, org.transferDeadline, org.retry.budget)
+        }
+        if purpose == .worker, case .environment(let name) = org.token, environment[name, default: ""].isEmpty {
+            sources.report(
+                path + ["tokenEnvironment"], "names the environment variable \(name), which is not set, set it")
         }
     }
 
     private mutating func checkQueueOrgs() {
-        let aliases = (sources.names[Keys.orgsSection] ?? []).map(\.name)
+        let written = (sources.names[Keys.orgsSection] ?? []).map(\.name)
+        let aliases = Set(written + settings.orgs.map(\.alias) + settings.misconfigured.map(\.alias)).sorted()
         // An org that could not be read is reported for itself; its id may be the one that is named here.
         let isComplete = aliases.count == settings.orgs.count
         for queue in settings.queues {
@@ -198,7 +207,10 @@ struct CrossChecks {
                     let id = OrgID(name)
                     if let id, !isComplete || settings.orgs.contains(where: { $0.id == id }) { continue }
                     let nearest = Suggestion.nearest(to: name, among: aliases)
-                    let advice = nearest.map { "did you mean \($0)?" } ?? "write an alias or id that stands under orgs:"
+                    let elsewhere = settings.orgsFolder == nil ? "" : " or in orgsFolder"
+                    let advice =
+                        nearest.map { "did you mean \($0)?" }
+                        ?? "write an alias or id that stands under orgs:\(elsewhere)"
                     sources.report(path, "\(shown(name)) is no org of these settings, \(advice)", at: place)
                 }
             }

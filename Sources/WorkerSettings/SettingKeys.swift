@@ -122,6 +122,11 @@ enum Keys {
     static let orgID = SettingKey(
         "orgs.*.id", .orgID, shownDefault: "required", "The org's id. The name above it is the org's alias.")
 
+    static let orgsFolder = SettingKey(
+        "orgsFolder", .folder,
+        "Folder of further orgs, one YAML file (`ALIAS.yaml`) each, with the keys that stand under `orgs.ALIAS` and, where "
+            + "the file has another name, `alias`. A bad file stops its own org alone.")
+
     static let defaults = OrgKeys(section: "defaults")
     static let org = OrgKeys(section: "orgs.*")
 
@@ -144,7 +149,7 @@ enum Keys {
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]
         + [httpConnectTimeout.entry, httpCAFile.entry, proxy.entry, maximumConnections.entry, idleTimeout.entry]
         + [maximumAnswer.entry]
-        + defaults.entries + [orgID.entry] + org.entries
+        + defaults.entries + [orgsFolder.entry, orgID.entry] + org.entries
         + [logLevel.entry, logFormat.entry]
 }
 

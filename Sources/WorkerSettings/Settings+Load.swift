@@ -59,10 +59,19 @@ extension Settings {
         let sources = SettingsSources(
             document: document, environment: environment, flags: flags, problems: problems)
         var reader = SettingsReader(sources: sources)
-        let settings = reader.settings()
+        var settings = reader.settings()
+        if let path = settings.orgsFolder {
+            let folder = OrgsFolder(
+                sources: sources, settings: settings, environment: environment, purpose: purpose)
+            do throws(Refusal) {
+                (settings.orgs, settings.misconfigured) = try folder.read(path)
+            } catch {
+                reader.sources.report(Keys.orgsFolder.path, error.reason)
+            }
+        }
         var checks = CrossChecks(sources: reader.sources, settings: settings)
         checks.run(purpose, environment: environment, flags: flags)
-        try checks.sources.problems.throwIfAny()
+        try checks.sources.problems.throwIfAny(and: settings.misconfigured.flatMap(\.problems))
         return settings
     }
 }
@@ -96,7 +105,8 @@ extension SettingsReader {
         let log = Settings.Log(level: value(Keys.logLevel), format: value(Keys.logFormat))
         return Settings(
             worker: worker, amqp: amqp, queues: queues(worker), answers: answers, store: store, commands: commands,
-            http: http, orgs: orgs(worker, commands), log: log)
+            http: http, orgsFolder: optional(Keys.orgsFolder), orgs: orgs(worker, commands), misconfigured: [], log: log
+        )
     }
 
     private mutating func queues(_ worker: Settings.Worker) -> [Settings.Queue] {

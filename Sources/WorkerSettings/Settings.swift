@@ -15,9 +15,13 @@ public struct Settings: Sendable, Hashable {
     public var store: Store
     public var commands: Commands
     public var http: HTTP
-    /// The orgs, in the order of the file, each complete with what it takes over from `defaults`. Aliases and ids are
-    /// unique. Empty only for ``Purpose/tools``.
+    /// The folder of the orgs that have files of their own.
+    public var orgsFolder: String?
+    /// The orgs, each complete with what it takes over from `defaults`: those of the main file in its order, then those of
+    /// ``orgsFolder`` by alias. Aliases and ids are unique. Empty only for ``Purpose/tools`` and with an ``orgsFolder``.
     public var orgs: [Org]
+    /// The orgs of ``orgsFolder`` that cannot be served as long as their files are as they are, by alias.
+    public var misconfigured: [MisconfiguredOrg]
     public var log: Log
 
     /// The worker as a whole.
@@ -279,13 +283,18 @@ extension Settings {
         return rules
     }
 
-    /// The orgs as the decoder knows them.
+    /// The orgs as the decoder knows them. A misconfigured one is among them where its id is known: its commands are
+    /// valid, and only its calls have to wait.
     public var orgDirectory: OrgDirectory {
-        OrgDirectory(
-            orgs.map { org in
-                KnownOrg(
-                    id: org.id, alias: org.alias, defaultContext: org.defaultContext, validation: org.validation,
-                    transferDeadline: org.transferDeadline)
-            })
+        let stopped = misconfigured.compactMap { org in
+            org.id.map { KnownOrg(id: $0, alias: org.alias, defaultContext: org.defaultContext) }
+        }
+        let served = orgs.map { org in
+            KnownOrg(
+                id: org.id, alias: org.alias, defaultContext: org.defaultContext, validation: org.validation,
+                transferDeadline: org.transferDeadline)
+        }
+        // The later one counts.
+        return OrgDirectory(stopped + served)
     }
 }

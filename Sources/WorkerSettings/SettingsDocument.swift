@@ -19,7 +19,11 @@ struct SettingsDocument {
     private(set) var duplicates: [String: String] = [:]
 
     /// Reads the file at `path`, whose name stands in messages as it was given.
-    static func bytes(of path: String, _ problems: inout ProblemList) -> [UInt8]? {
+    ///
+    /// - Parameter limit: one byte more than this is read at most.
+    static func bytes(
+        of path: String, limit: Int = Self.maximumSize, _ problems: inout ProblemList
+    ) -> [UInt8]? {
         let place = SettingsPlace.file(path, line: 1, column: 1)
         guard let handle = FileHandle(forReadingAtPath: path) else {
             problems.add(
@@ -28,17 +32,17 @@ struct SettingsDocument {
         }
         defer { try? handle.close() }
         do {
-            return Array(try handle.read(upToCount: maximumSize + 1) ?? Data())
+            return Array(try handle.read(upToCount: limit + 1) ?? Data())
         } catch {
             problems.add(place, [], "cannot be read, check that it is a file and not a folder")
             return nil
         }
     }
 
-    init(_ bytes: [UInt8], name: String, _ problems: inout ProblemList) {
+    init(_ bytes: [UInt8], name: String, limit: Int = Self.maximumSize, _ problems: inout ProblemList) {
         self.name = name
-        guard bytes.count <= Self.maximumSize else {
-            problems.add(place(1, 1), [], "is larger than \(Units.sizeText(Self.maximumSize)), make it smaller")
+        guard bytes.count <= limit else {
+            problems.add(place(1, 1), [], "is larger than \(Units.sizeText(limit)), make it smaller")
             return
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {

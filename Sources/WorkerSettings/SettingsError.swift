@@ -48,9 +48,14 @@ struct ProblemList {
     /// Enough to work on; a file that is no settings at all can hold tens of thousands.
     static let maximum = 100
 
+    private let maximum: Int
     private var problems: [SettingsProblem] = []
 
-    var isFull: Bool { problems.count >= Self.maximum }
+    init(maximum: Int = Self.maximum) {
+        self.maximum = maximum
+    }
+
+    var isFull: Bool { problems.count >= maximum }
 
     mutating func add(_ place: SettingsPlace?, _ path: [String], _ reason: String) {
         let key = path.map(shownName).joined(separator: ".")
@@ -58,18 +63,25 @@ struct ProblemList {
         if !isFull, !problems.contains(problem) { problems.append(problem) }
     }
 
-    /// Throws what was collected, in the order of the file, if anything was.
-    func throwIfAny() throws(SettingsError) {
+    /// Throws what was collected, if anything was.
+    ///
+    /// - Parameter others: problems of other files, told behind these.
+    func throwIfAny(and others: [SettingsProblem] = []) throws(SettingsError) {
         guard !problems.isEmpty else { return }
+        throw SettingsError(problems: sorted + others)
+    }
+
+    /// In the order of the file.
+    var sorted: [SettingsProblem] {
         let sorted = problems.enumerated().sorted { left, right in
             (left.element.position, left.offset) < (right.element.position, right.offset)
         }
         var all = sorted.map(\.element)
         if isFull {
-            let reason = "there may be more than these \(Self.maximum) problems, mend them and look again"
+            let reason = "there may be more than these \(maximum) problems, mend them and look again"
             all.append(SettingsProblem(place: nil, key: "", reason: reason))
         }
-        throw SettingsError(problems: all)
+        return all
     }
 }
 

@@ -76,6 +76,10 @@ extension Settings {
           breaker: {failurePercent: 50, minimumCalls: 5, window: 30s}
           probe: {minimum: 1s, maximum: 60s}
 
+        # Orgs can also stand in files of their own, ALIAS.yaml, each with the keys that stand under its alias here. A bad
+        # file stops its org alone. SIGHUP makes a worker read all of it again.
+        # orgsFolder: /etc/route-worker/orgs
+
         orgs:
           acme:                        # the alias that commands may use as OrgId
             id: 00D000000000001AAA

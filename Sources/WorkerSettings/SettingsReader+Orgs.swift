@@ -21,7 +21,7 @@ extension SettingsReader {
     }
 
     /// `nil` where something is wrong that no default can stand in for; that is reported.
-    private mutating func org(
+    mutating func org(
         _ alias: String, _ worker: Settings.Worker, _ commands: Settings.Commands
     ) -> Settings.Org? {
         let path = [Keys.orgsSection, alias]

@@ -18,6 +18,8 @@ struct SettingsSources {
     /// the access logs of swift-configuration, which an environment variable turns on, never see a password.
     private var values: [WrittenValue] = []
     private var file: [Path: Int] = [:]
+    /// What an org's own file says; nothing else can say anything of that org.
+    private var orgFile: [Path: Int] = [:]
     /// The names under `queues` and `orgs`, in the order of the file.
     private(set) var names: [String: [(name: String, place: SettingsPlace)]] = [:]
     /// Places of sections, for what is missing in them.
@@ -76,8 +78,27 @@ struct SettingsSources {
 
     /// What counts for a key, with `names` in the place of its `*`; `nil` where nobody says anything.
     func written(_ path: Path) -> WrittenValue? {
+        if let index = orgFile[path] { return values[index] }
         guard let index = try? reader.requiredInt(forKey: ConfigKey(path)) else { return nil }
         return values[index]
+    }
+
+    /// These sources and an org's own file, with the problems of that file alone.
+    ///
+    /// - Parameters:
+    ///   - mapping: the file's settings of the org, without its alias.
+    ///   - problems: those that the file has already.
+    func with(
+        orgFile mapping: Node.Mapping, of document: SettingsDocument, alias: String, problems: ProblemList
+    ) -> SettingsSources {
+        var sources = self
+        sources.problems = problems
+        sources.file = [:]
+        let path = [Keys.orgsSection, alias]
+        sources.sections[path] = document.place(1, 1)
+        sources.walk(mapping, path, [Keys.orgsSection, "*"], document)
+        sources.orgFile = sources.file
+        return sources
     }
 
     /// Whether file, environment or flags say something of a key.

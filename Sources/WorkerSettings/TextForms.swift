@@ -21,6 +21,11 @@ extension ValueForm<String> {
         }
     }
 
+    static var folder: ValueForm {
+        let path = ValueForm.path
+        return ValueForm("path of a folder", parse: path.parse)
+    }
+
     /// The bound is the protocol's: a short string of AMQP 0-9-1.
     static var queueName: ValueForm {
         ValueForm("queue name, 1 to 255 bytes") { text throws(Refusal) in

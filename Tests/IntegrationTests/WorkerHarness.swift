@@ -24,6 +24,8 @@ struct HarnessOptions: Sendable {
     /// Arguments of the results queue.
     var resultsArguments: FieldTable = ["x-queue-type": .string("quorum")]
     var sandbox = SandboxSettings()
+    /// Whether the folder `orgs` of the test's own folder may hold further orgs.
+    var usesOrgsFolder = false
 
     /// Where a worker remembers what it did.
     enum Store: String, Sendable, CaseIterable {
@@ -92,8 +94,15 @@ final class WorkerHarness: Sendable {
         folder = try TemporaryFolder()
         let token = try folder.write("a-token\n", to: "token")
         let queueLines = zip(queues, options.queues).map { "  \($0): \($1.settings)" }.joined(separator: "\n")
+        var orgsFolder = ""
+        if options.usesOrgsFolder {
+            try FileManager.default.createDirectory(
+                atPath: folder.path("orgs"), withIntermediateDirectories: false)
+            orgsFolder = "orgsFolder: \(folder.path("orgs"))"
+        }
         configFile = try folder.write(
             """
+            \(orgsFolder)
             amqp:
               reconnect: {minimum: 50ms, maximum: 1s}
             queues:

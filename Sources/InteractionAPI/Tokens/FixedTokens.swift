@@ -25,6 +25,7 @@ public actor FixedTokens: AccessTokens {
 
     private nonisolated let executor: any SerialExecutor
     private let checkInterval: TimeAmount
+    private let environment: [String: String]
     private var entries: [OrgID: Entry]
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -40,21 +41,31 @@ public actor FixedTokens: AccessTokens {
     ) {
         executor = eventLoop.executor
         self.checkInterval = TimeAmount(checkInterval)
-        entries = [:]
-        for (org, source) in sources {
-            entries[org] =
-                switch source {
-                case .file(let path):
-                    // Read when first needed.
-                    Entry(
-                        source: source, result: .failure(TokenFailure("the token file \(path) was not read yet")),
-                        state: nil, checkAgain: .uptimeNanoseconds(0))
-                case .environment(let name):
-                    Entry(
-                        source: source,
-                        result: Self.token(from: environment[name], called: "environment variable \(name)", of: org),
-                        state: nil, checkAgain: .distantFuture)
-                }
+        self.environment = environment
+        entries = sources.mapValuesWithKeys { Self.entry($0, $1, environment) }
+    }
+
+    /// From now on tokens come from these sources; an org whose source is the same keeps what is known of it.
+    public func replaceSources(with sources: [OrgID: TokenSource]) {
+        let before = entries
+        entries = sources.mapValuesWithKeys { org, source in
+            if let entry = before[org], entry.source == source { return entry }
+            return Self.entry(org, source, environment)
+        }
+    }
+
+    private static func entry(_ org: OrgID, _ source: TokenSource, _ environment: [String: String]) -> Entry {
+        switch source {
+        case .file(let path):
+            // Read when first needed.
+            Entry(
+                source: source, result: .failure(TokenFailure("the token file \(path) was not read yet")),
+                state: nil, checkAgain: .uptimeNanoseconds(0))
+        case .environment(let name):
+            Entry(
+                source: source,
+                result: token(from: environment[name], called: "environment variable \(name)", of: org),
+                state: nil, checkAgain: .distantFuture)
         }
     }
 
@@ -102,6 +113,12 @@ public actor FixedTokens: AccessTokens {
             return .failure(TokenFailure("the \(name) holds a token of org \(other), and not one of org \(org)"))
         }
         return .success(token)
+    }
+}
+
+extension Dictionary {
+    fileprivate func mapValuesWithKeys<Other>(_ transform: (Key, Value) -> Other) -> [Key: Other] {
+        Dictionary<Key, Other>(uniqueKeysWithValues: map { ($0.key, transform($0.key, $0.value)) })
     }
 }
 

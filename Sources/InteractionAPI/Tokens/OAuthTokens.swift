@@ -2,6 +2,7 @@
 
 import Foundation
 public import Logging
+import NIOConcurrencyHelpers
 public import NIOCore
 import NIOSSL
 public import RoutingContract
@@ -15,6 +16,8 @@ public actor OAuthTokens: AccessTokens {
 
     private struct Entry {
         let credentials: OAuthCredentials
+        /// Unique: tells a round of credentials that were replaced meanwhile.
+        let number: Int
         var cycle: TokenCycle
         var waiting: [EventLoopPromise<Outcome>] = []
         var round: Task<Void, Never>?
@@ -32,9 +35,7 @@ public actor OAuthTokens: AccessTokens {
             uptime: { .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)) })
     }
 
-    /// The orgs that it has credentials of.
-    public nonisolated let orgs: Set<OrgID>
-
+    private nonisolated let known: NIOLockedValueBox<Set<OrgID>>
     private nonisolated let eventLoop: any EventLoop
     private nonisolated let executor: any SerialExecutor
     private let settings: OAuthSettings
@@ -42,7 +43,10 @@ public actor OAuthTokens: AccessTokens {
     private let clocks: Clocks
     private let logger: Logger
     private var generator: any RandomNumberGenerator & Sendable
-    private var entries: [OrgID: Entry]
+    private var entries: [OrgID: Entry] = [:]
+    private var entriesMade: Int
+    /// Rounds of credentials that were replaced meanwhile, by the number of their entry; cancelled, they end soon.
+    private var abandoned: [Int: Task<Void, Never>] = [:]
     /// Made for the first request: it would have to be shut down even if it was never used.
     private var endpoint: TokenEndpoint?
     private var isShutDown = false
@@ -63,17 +67,7 @@ public actor OAuthTokens: AccessTokens {
         _ settings: OAuthSettings, eventLoop: any EventLoop, logger: Logger, clocks: Clocks,
         generator: any RandomNumberGenerator & Sendable
     ) throws(InteractionSettingsError) {
-        for (org, credentials) in settings.orgs {
-            let url = try BaseURL(credentials.tokenURL, called: "token URL")
-            guard url.origin.isTLS || url.origin.isLoopback else {
-                throw InteractionSettingsError(
-                    "the token URL \"\(credentials.tokenURL)\" of org \(org) would send assertions unencrypted: use https"
-                )
-            }
-            guard !credentials.keyFiles.isEmpty else {
-                throw InteractionSettingsError("org \(org) has no key file to sign with")
-            }
-        }
+        try Self.check(settings.orgs)
         if let authorization = settings.proxy?.authorization, !authorization.hasPrefix(TokenEndpoint.basic) {
             throw InteractionSettingsError("the proxy's authorization must be Basic")
         }
@@ -84,8 +78,61 @@ public actor OAuthTokens: AccessTokens {
         self.generator = generator
         executor = eventLoop.executor
         tls = try ClientTLS.configuration(extraCAFile: settings.extraCAFile)
-        orgs = Set(settings.orgs.keys)
-        entries = settings.orgs.mapValues { Entry(credentials: $0, cycle: TokenCycle(policy: settings.refresh)) }
+        known = NIOLockedValueBox(Set(settings.orgs.keys))
+        for (number, org) in settings.orgs.enumerated() {
+            entries[org.key] = Entry(
+                credentials: org.value, number: number, cycle: TokenCycle(policy: settings.refresh))
+        }
+        entriesMade = entries.count
+    }
+
+    /// The orgs that it has credentials of.
+    public nonisolated var orgs: Set<OrgID> { known.withLockedValue { $0 } }
+
+    nonisolated func has(_ org: OrgID) -> Bool { known.withLockedValue { $0.contains(org) } }
+
+    /// Throws what is wrong with credentials, for ``replaceCredentials(with:)``.
+    public static func check(_ orgs: [OrgID: OAuthCredentials]) throws(InteractionSettingsError) {
+        for (org, credentials) in orgs {
+            let url = try BaseURL(credentials.tokenURL, called: "token URL")
+            guard url.origin.isTLS || url.origin.isLoopback else {
+                throw InteractionSettingsError(
+                    "the token URL \"\(credentials.tokenURL)\" of org \(org) would send assertions unencrypted: use https"
+                )
+            }
+            guard !credentials.keyFiles.isEmpty else {
+                throw InteractionSettingsError("org \(org) has no key file to sign with")
+            }
+        }
+    }
+
+    /// From now on these credentials are used, which ``check(_:)`` has found to be right. An org whose credentials are the
+    /// same keeps its token; who waits for a token of replaced ones gets one of the new.
+    public func replaceCredentials(with orgs: [OrgID: OAuthCredentials]) {
+        let before = entries
+        entries = [:]
+        for (org, credentials) in orgs {
+            if let entry = before[org], entry.credentials == credentials {
+                entries[org] = entry
+            } else {
+                entries[org] = Entry(
+                    credentials: credentials, number: entriesMade, cycle: TokenCycle(policy: settings.refresh))
+                entriesMade += 1
+            }
+        }
+        known.withLockedValue { $0 = Set(orgs.keys) }
+        for (org, entry) in before where entries[org]?.number != entry.number {
+            abandoned[entry.number] = entry.round
+            entry.round?.cancel()
+            guard !entry.waiting.isEmpty else { continue }
+            if entries[org] == nil {
+                let failure = TokenFailure("no access token: the credentials were taken out of the configuration")
+                for promise in entry.waiting { promise.succeed(.failure(failure)) }
+            } else {
+                entries[org]?.waiting = entry.waiting
+                refresh(org)
+            }
+        }
     }
 
     public func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure> {
@@ -107,7 +154,7 @@ public actor OAuthTokens: AccessTokens {
         isShutDown = true
         let rounds = entries.values.compactMap(\.round)
         for round in rounds { round.cancel() }
-        for round in rounds { await round.value }
+        for round in rounds + abandoned.values { await round.value }
         await endpoint?.shutDown()
         endpoint = nil
     }
@@ -144,18 +191,21 @@ public actor OAuthTokens: AccessTokens {
 
     /// Starts a round unless one is under way.
     private func refresh(_ org: OrgID) {
-        guard !isShutDown, let credentials = entries[org]?.credentials, entries[org]?.round == nil else { return }
+        guard !isShutDown, let entry = entries[org], entry.round == nil else { return }
         entries[org]?.cycle.refreshStarted(now: clocks.uptime())
         let endpoint = endpoint ?? TokenEndpoint(settings, tls: tls, eventLoop: eventLoop)
         self.endpoint = endpoint
-        let round = TokenRound(org: org, credentials: credentials, endpoint: endpoint, wallClock: clocks.wall)
+        let round = TokenRound(org: org, credentials: entry.credentials, endpoint: endpoint, wallClock: clocks.wall)
         // A task of its own: it belongs to all who wait for it, and goes on when the first of them is cancelled. It ends
         // by itself, bounded by the request timeout and the number of keys, or with `shutDown`.
-        entries[org]?.round = Task { finish(org, await round.run()) }
+        entries[org]?.round = Task { finish(org, entry.number, await round.run()) }
     }
 
-    private func finish(_ org: OrgID, _ result: Result<GrantedToken, TokenTrouble>) {
-        guard var entry = entries[org] else { return }
+    private func finish(_ org: OrgID, _ number: Int, _ result: Result<GrantedToken, TokenTrouble>) {
+        guard var entry = entries[org], entry.number == number else {
+            abandoned[number] = nil
+            return
+        }
         let waiting = entry.waiting
         entry.waiting = []
         entry.round = nil

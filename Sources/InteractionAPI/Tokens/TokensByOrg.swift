@@ -13,16 +13,25 @@ public struct TokensByOrg: AccessTokens {
     }
 
     public func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure> {
-        oauth.orgs.contains(org)
+        oauth.has(org)
             ? await oauth.token(for: org, timeout: timeout) : await fixed.token(for: org, timeout: timeout)
     }
 
     public func token(
         for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
     ) async -> Result<AccessToken, TokenFailure>? {
-        oauth.orgs.contains(org)
+        oauth.has(org)
             ? await oauth.token(for: org, insteadOf: refused, timeout: timeout)
             : await fixed.token(for: org, insteadOf: refused, timeout: timeout)
+    }
+
+    /// From now on tokens come from here; an org whose part is the same keeps its token. To be called on the event loop
+    /// of its sources, so that no call sees a part of it.
+    ///
+    /// - Parameter oauth: found to be right by ``OAuthTokens/check(_:)``.
+    public func replace(fixed: [OrgID: TokenSource], oauth: [OrgID: OAuthCredentials]) {
+        self.fixed.assumeIsolated { $0.replaceSources(with: fixed) }
+        self.oauth.assumeIsolated { $0.replaceCredentials(with: oauth) }
     }
 
     public func shutDown() async {

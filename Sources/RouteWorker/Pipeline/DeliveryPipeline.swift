@@ -67,7 +67,7 @@ public actor DeliveryPipeline {
     let logger: Logger
     var generator = SystemRandomNumberGenerator()
 
-    let decoder: CommandDecoder
+    private(set) var decoder: CommandDecoder
     private let wallClock: @Sendable () -> Timestamp
     private let queueIndex: [String: Int]
     private var acknowledge: @Sendable ([Settlement]) -> Void = { _ in }
@@ -175,6 +175,21 @@ public actor DeliveryPipeline {
     }
 
     public var isDraining: Bool { lanes.isClosed }
+
+    /// From now on deliveries are read and worked on by these. What was delivered before keeps what was read of it; what
+    /// was started keeps its policy.
+    ///
+    /// - Parameters:
+    ///   - queueDefaults: for each queue of the settings, in their order.
+    ///   - policies: also those of orgs that have gone, as long as commands of theirs may be waiting.
+    public func replaceOrgs(
+        decoder: CommandDecoder, queueDefaults: [QueueDefaults], policies: [OrgID: OrgPolicy]
+    ) {
+        self.decoder = decoder
+        for (index, defaults) in queueDefaults.enumerated() { settings.queues[index].defaults = defaults }
+        use(policies: policies)
+        pump()
+    }
 
     /// What the pipeline holds, for logs and metrics.
     public var load: (running: Int, paused: Int, waiting: Int) { (lanes.running, lanes.paused, lanes.waiting) }

@@ -2,7 +2,11 @@
 
 /// Metadata keys of every log line of the worker.
 public enum LogKey {
+    /// Aliases of orgs that a reload brought.
+    public static let added = "added"
     public static let attempts = "attempts"
+    /// Aliases of orgs that a reload changed.
+    public static let changed = "changed"
     public static let code = "code"
     public static let command = "command"
     public static let concurrency = "concurrency"
@@ -12,6 +16,7 @@ public enum LogKey {
     public static let duplicate = "duplicate"
     public static let error = "error"
     public static let exchange = "exchange"
+    public static let file = "file"
     public static let milliseconds = "ms"
     /// Why a message could not be published.
     public static let obstacle = "obstacle"
@@ -20,9 +25,13 @@ public enum LogKey {
     public static let paused = "paused"
     public static let queue = "queue"
     public static let reason = "reason"
+    /// Aliases of orgs that a reload took away.
+    public static let removed = "removed"
     public static let requestID = "requestId"
     public static let routingKey = "routingKey"
     public static let running = "running"
+    /// Keys of the configuration.
+    public static let settings = "settings"
     public static let status = "status"
     public static let trace = "traceparent"
     public static let version = "version"

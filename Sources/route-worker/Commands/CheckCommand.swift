@@ -21,6 +21,7 @@ struct CheckCommand: AsyncParsableCommand {
             EXAMPLES
               route-worker check -c worker.yaml
               route-worker check -c worker.yaml --org acme    only this org: its token, its context, its answer
+              route-worker check -c worker.yaml --org acme --context Partner1_Channel2
             """)
 
     @OptionGroup var options: SettingsOptions
@@ -28,24 +29,33 @@ struct CheckCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Alias or id of the one org to try.", valueName: "org"))
     var org: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "AuthorizationContext to call with, in place of each org's defaultContext.", valueName: "context"))
+    var context: String?
+
     func run() async throws {
         var settings = try options.load(for: .worker)
         var report = Report()
         if let org {
-            guard let known = settings.orgDirectory.find(org) else {
-                let aliases = settings.orgs.map(\.alias).joined(separator: ", ")
-                throw CommandFailure.configuration("--org \(org): no such org; the configuration has \(aliases)")
-            }
-            settings.orgs.removeAll { $0.id != known.id }
+            try settings.keepOnly(org)
+            reportMisconfigured(settings, &report)
             await checkOrgs(settings, &report)
             guard report.isWell else { throw ExitCode(ExitStatus.failed) }
             return
         }
         report.well("configuration", "\(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
+        reportMisconfigured(settings, &report)
         await checkBroker(settings, &report)
         await checkStore(settings, &report)
         await checkOrgs(settings, &report)
         guard report.isWell else { throw ExitCode(ExitStatus.failed) }
+    }
+
+    private func reportMisconfigured(_ settings: Settings, _ report: inout Report) {
+        for org in settings.misconfigured {
+            for problem in org.problems { report.wrong("org \(org.alias)", "\(problem)") }
+        }
     }
 
     private struct Report {
@@ -95,23 +105,62 @@ struct CheckCommand: AsyncParsableCommand {
         }
     }
 
+    /// Orgs that are tried at a time.
+    private static let concurrency = 16
+
+    private enum Trial {
+        case called(CallResult)
+        case token(Result<AccessToken, TokenFailure>)
+    }
+
     /// Clears the routing of a conversation that does not exist: a real call with token and context, without effect.
     private func checkOrgs(_ settings: Settings, _ report: inout Report) async {
         do {
-            let client = try settings.makeClient(on: MultiThreadedEventLoopGroup.singleton.next())
-            var generator = SystemRandomNumberGenerator()
-            for org in settings.orgs {
-                guard let context = org.defaultContext else {
-                    report.note("org \(org.alias)", "not called: it has no defaultContext to call with")
-                    continue
+            let caller = try settings.makeCaller(on: MultiThreadedEventLoopGroup.singleton.next())
+            var left = settings.orgs[...]
+            while !left.isEmpty {
+                let batch = left.prefix(Self.concurrency)
+                left = left.dropFirst(batch.count)
+                let trials = await withTaskGroup(of: (String, Trial).self) { group in
+                    for org in batch {
+                        group.addTask { [context] in (org.alias, await Self.attempt(org, context, caller)) }
+                    }
+                    return await group.reduce(into: [String: Trial]()) { $0[$1.0] = $1.1 }
                 }
-                let command = RouteCommand.probe(of: org.id, context: context, using: &generator)
-                let result = await client.perform(command, timeout: org.callTimeout)
-                explain(result, of: org, &report)
+                for org in batch {
+                    for file in org.secretFiles.filter(SecretFiles.isOpenToOthers) {
+                        report.note(
+                            "org \(org.alias)",
+                            "every user of this machine can read \(file), which holds a secret: chmod o= it"
+                        )
+                    }
+                    if let trial = trials[org.alias] { explain(trial, of: org, &report) }
+                }
             }
-            await client.shutDown()
+            await caller.client.shutDown()
         } catch {
             report.wrong("orgs", "\(error)")
+        }
+    }
+
+    private static func attempt(_ org: Settings.Org, _ context: String?, _ caller: Caller) async -> Trial {
+        guard let context = context ?? org.defaultContext else {
+            return .token(await caller.tokens.token(for: org.id, timeout: org.callTimeout))
+        }
+        var generator = SystemRandomNumberGenerator()
+        let probe = RouteCommand.probe(of: org.id, context: context, using: &generator)
+        return .called(await caller.client.perform(probe, timeout: org.callTimeout))
+    }
+
+    private func explain(_ trial: Trial, of org: Settings.Org, _ report: inout Report) {
+        let part = "org \(org.alias)"
+        switch trial {
+        case .token(.success):
+            report.note(part, "there is a token; not called, since the org has no defaultContext: add --context NAME")
+        case .token(.failure(let failure)):
+            report.wrong(part, "\(failure)")
+        case .called(let result):
+            explain(result, of: org, &report)
         }
     }
 
@@ -131,5 +180,17 @@ struct CheckCommand: AsyncParsableCommand {
                 report.wrong(part, "\(org.baseURL): HTTP \(answer.status)\(code): \(error.message)\(hint)")
             }
         }
+    }
+}
+
+extension Settings {
+    /// Leaves one org, by alias or id.
+    fileprivate mutating func keepOnly(_ name: String) throws {
+        let (id, all) = (OrgID(name), orgs)
+        orgs.removeAll { $0.alias != name && $0.id != id }
+        misconfigured.removeAll { $0.alias != name && ($0.id == nil || $0.id != id) }
+        guard orgs.isEmpty, misconfigured.isEmpty else { return }
+        let aliases = all.map(\.alias).prefix(20).joined(separator: ", ")
+        throw CommandFailure.configuration("--org \(name): no such org; the configuration has \(aliases)")
     }
 }

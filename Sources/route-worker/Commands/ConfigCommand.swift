@@ -6,14 +6,15 @@ import WorkerSettings
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
-        abstract: "Prints an example configuration, or every setting with its default.",
+        abstract: "Prints an example configuration, or every setting with its default; validates a configuration.",
         discussion: """
             EXAMPLES
+              route-worker config validate -c worker.yaml
               route-worker config example > worker.yaml
               route-worker config reference
               route-worker config environment
             """,
-        subcommands: [Example.self, Reference.self, Environment.self])
+        subcommands: [Example.self, Reference.self, Environment.self, Validate.self])
 
     struct Example: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -37,5 +38,27 @@ struct ConfigCommand: ParsableCommand {
             discussion: "EXAMPLES\n  route-worker config environment")
 
         func run() { print(SettingsReference.environmentHelp()) }
+    }
+
+    struct Validate: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Reads the configuration and the folder of orgs as a worker does, and connects to nothing.",
+            discussion: """
+                Says all that is wrong, with file and line. Exits with 78 when something is, be it one org's file alone.
+
+                EXAMPLES
+                  route-worker config validate -c worker.yaml
+                """)
+
+        @OptionGroup var options: SettingsOptions
+
+        func run() throws {
+            let settings = try options.load(for: .worker)
+            let problems = settings.misconfigured.flatMap(\.problems)
+            guard problems.isEmpty else {
+                throw CommandFailure.configuration(problems.map(\.description).joined(separator: "\n"))
+            }
+            print("valid: \(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
+        }
     }
 }

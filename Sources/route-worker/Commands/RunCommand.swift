@@ -2,6 +2,7 @@
 
 import AMQP
 import ArgumentParser
+import Foundation
 import IdempotencyStore
 import NIOConcurrencyHelpers
 import NIOPosix
@@ -16,6 +17,8 @@ struct RunCommand: AsyncParsableCommand {
         discussion: """
             Runs until SIGTERM or Ctrl-C, which drains: nothing new is started, calls under way finish and are answered.
             A second signal ends at once with a non-zero code; what was under way is delivered again.
+            SIGHUP reads the configuration again: orgs come, go and change while commands are worked on. A configuration
+            that is bad changes nothing; what needs a restart is named in a warning.
 
             EXAMPLES
               route-worker run -c worker.yaml
@@ -30,10 +33,13 @@ struct RunCommand: AsyncParsableCommand {
     var readyFile: String?
 
     func run() async throws {
+        // A reload that is asked for before the worker is up must not end it; what it is about is read below.
+        signal(SIGHUP, SIG_IGN)
         let settings = try options.load(for: .worker)
         let logger = settings.makeLogger("route-worker")
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
-        let client = try settings.makeClient(on: loop)
+        let caller = try settings.makeCaller(on: loop)
+        let client = caller.client
         let answers = try LoopPublisher(on: loop) { try settings.makePublisher("publisher", logger, onResults: $0) }
         let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
@@ -64,6 +70,11 @@ struct RunCommand: AsyncParsableCommand {
                 LogKey.worker: "\(settings.worker.name)", LogKey.version: "\(RouteWorkerCommand.version)",
                 LogKey.orgs: "\(settings.orgs.count)", LogKey.concurrency: "\(settings.worker.concurrency)",
             ])
+        settings.reportMisconfigured(logger)
+        settings.reportReadableSecrets(logger)
+        let reloader = Reloader(settings, caller: caller, pipeline: pipeline, logger: logger) { [options] in
+            try options.load(for: .worker)
+        }
         // Services end in reverse: first the consumer and its pipeline, last what they need.
         try await runServices(
             [
@@ -77,7 +88,7 @@ struct RunCommand: AsyncParsableCommand {
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, parking: parking,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
-            ], logger: logger)
+            ], logger: logger, onHangUp: { await reloader.reload() })
     }
 }
 

@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT: the first drains, the second ends at once.
+// SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads.
 
 import Foundation
 import Logging
@@ -8,17 +8,31 @@ import UnixSignals
 /// Runs services until they end or a signal asks them to.
 ///
 /// ServiceLifecycle by itself ignores a second signal while it shuts down; an operator who presses Ctrl-C twice means it.
-func runServices(_ services: [any Service], logger: Logger) async throws {
+///
+/// - Parameter onHangUp: what SIGHUP is for, where it is for something; one after another, and those that come meanwhile
+///   make one more.
+func runServices(
+    _ services: [any Service], logger: Logger, onHangUp: (@Sendable () async -> Void)? = nil
+) async throws {
     var configuration = ServiceGroupConfiguration(
         services: services.map { .init(service: $0) }, gracefulShutdownSignals: [], logger: logger)
     configuration.logging = .init()
     let group = ServiceGroup(configuration: configuration)
-    let signals = await UnixSignalsSequence(trapping: [.sigterm, .sigint])
+    let signals = await UnixSignalsSequence(
+        trapping: onHangUp == nil ? [.sigterm, .sigint] : [.sigterm, .sigint, .sighup])
+    let (hangUps, hangUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     try await withThrowingTaskGroup(of: Void.self) { tasks in
         tasks.addTask { try await group.run() }
+        if let onHangUp {
+            tasks.addTask { for await _ in hangUps { await onHangUp() } }
+        }
         tasks.addTask {
             var isDraining = false
             for await signal in signals {
+                if signal == .sighup {
+                    if !isDraining { hangUp.yield() }
+                    continue
+                }
                 if isDraining {
                     say("a second signal: ending at once; what was under way will be delivered again")
                     Foundation.exit(ExitStatus.signal(signal == .sigint ? SIGINT : SIGTERM))
@@ -28,7 +42,7 @@ func runServices(_ services: [any Service], logger: Logger) async throws {
                 await group.triggerGracefulShutdown()
             }
         }
-        // The signals never end by themselves.
+        // Neither signals nor reloads end by themselves.
         try await tasks.next()
         tasks.cancelAll()
     }

@@ -75,29 +75,66 @@ extension Settings {
             })
     }
 
-    func makeClient(on loop: any EventLoop) throws -> InteractionClient {
-        var client = InteractionClientSettings(endpoints: orgs.map { OrgEndpoint($0) })
+    func makeCaller(on loop: any EventLoop) throws -> Caller {
+        var client = InteractionClientSettings(endpoints: [])
         client.connections.connectionsPerOrigin = http.maximumConnections
         client.connections.connectTimeout = http.connectTimeout
         client.connections.idleTimeout = http.idleTimeout
         client.connections.answerBodyBytes = http.maximumAnswer
-        // An org's `callTimeout` bounds the whole call; no phase of waiting for Salesforce may be cut shorter.
-        let longestCall = orgs.map(\.callTimeout).max() ?? .zero
-        client.connections.answerHeadTimeout = max(client.connections.answerHeadTimeout, longestCall)
-        client.connections.answerBodyTimeout = max(client.connections.answerBodyTimeout, longestCall)
+        // An org's `callTimeout` bounds the whole call; no phase of waiting for Salesforce may be cut shorter, whatever
+        // an org is told later.
+        client.connections.answerHeadTimeout = Self.longestCall
+        client.connections.answerBodyTimeout = Self.longestCall
         client.extraCAFile = http.caFile
         client.userAgent = "route-worker/\(RouteWorkerCommand.version)"
         do {
             client.proxy = http.proxy.flatMap { HTTPProxy($0) }
-            return try InteractionClient(
-                settings: client, tokens: TokensByOrg(self, like: client, on: loop), eventLoop: loop)
+            let tokens = try TokensByOrg(self, like: client, on: loop)
+            let caller = Caller(
+                client: try InteractionClient(settings: client, tokens: tokens, eventLoop: loop), tokens: tokens)
+            caller.client.replaceOrgs(with: try caller.client.prepare(endpoints, misconfigured: misconfiguredOrgs))
+            return caller
         } catch {
             throw CommandFailure.configuration("\(error)")
         }
     }
 
-    var pipelineSettings: PipelineSettings {
+    /// The upper bound of `callTimeout`.
+    private static let longestCall = Duration.seconds(120)
+
+    var endpoints: [OrgEndpoint] { orgs.map { OrgEndpoint($0) } }
+
+    /// Why no call can be made for orgs that are known all the same.
+    var misconfiguredOrgs: [OrgID: String] {
+        var reasons: [OrgID: String] = [:]
+        for org in misconfigured {
+            if let id = org.id, let problem = org.problems.first { reasons[id] = "\(problem)" }
+        }
+        return reasons
+    }
+
+    /// Where the orgs' tokens come from.
+    var tokenSources: (fixed: [OrgID: InteractionAPI.TokenSource], oauth: [OrgID: OAuthCredentials]) {
+        var fixed: [OrgID: InteractionAPI.TokenSource] = [:]
+        var oauth: [OrgID: OAuthCredentials] = [:]
+        for org in orgs {
+            switch org.token {
+            case .file(let path): fixed[org.id] = .file(path)
+            case .environment(let name): fixed[org.id] = .environment(name)
+            case .oauth(let credentials):
+                oauth[org.id] = OAuthCredentials(
+                    tokenURL: credentials.tokenURL, clientID: credentials.clientID, username: credentials.username,
+                    audience: credentials.audience, keyFiles: credentials.keyFiles)
+            }
+        }
+        return (fixed, oauth)
+    }
+
+    /// How each org's commands are worked on.
+    var policies: [OrgID: OrgPolicy] {
         var policies: [OrgID: OrgPolicy] = [:]
+        // Their commands are parked until their files are mended.
+        for org in misconfiguredOrgs.keys { policies[org] = OrgPolicy() }
         for org in orgs {
             policies[org.id] = OrgPolicy(
                 callTimeout: org.callTimeout,
@@ -108,7 +145,11 @@ extension Settings {
                 maximumConcurrency: org.maximumConcurrency < worker.concurrency ? org.maximumConcurrency : nil,
                 rateLimit: org.rateLimit.map(Double.init), parking: org.parking.map { ParkingPolicy($0) })
         }
-        return PipelineSettings(
+        return policies
+    }
+
+    var pipelineSettings: PipelineSettings {
+        PipelineSettings(
             worker: worker.name, concurrency: worker.concurrency,
             queues: queues.map {
                 PipelineSettings.Queue(
@@ -133,6 +174,12 @@ extension ParkingPolicy {
     }
 }
 
+/// What makes the calls, and what gives it its tokens.
+struct Caller: Sendable {
+    let client: InteractionClient
+    let tokens: TokensByOrg
+}
+
 extension OrgEndpoint {
     fileprivate init(_ org: Settings.Org) {
         let format: BodyFormat =
@@ -149,26 +196,14 @@ extension TokensByOrg {
     fileprivate init(
         _ settings: Settings, like client: InteractionClientSettings, on loop: any EventLoop
     ) throws(InteractionSettingsError) {
-        var sources: [OrgID: TokenSource] = [:]
-        var oauth = OAuthSettings(orgs: [:])
-        for org in settings.orgs {
-            switch org.token {
-            case .file(let path):
-                sources[org.id] = .file(path)
-            case .environment(let name):
-                sources[org.id] = .environment(name)
-            case .oauth(let credentials):
-                oauth.orgs[org.id] = OAuthCredentials(
-                    tokenURL: credentials.tokenURL, clientID: credentials.clientID, username: credentials.username,
-                    audience: credentials.audience, keyFiles: credentials.keyFiles)
-            }
-        }
+        let sources = settings.tokenSources
+        var oauth = OAuthSettings(orgs: sources.oauth)
         oauth.connectTimeout = settings.http.connectTimeout
         oauth.extraCAFile = client.extraCAFile
         oauth.proxy = client.proxy
         oauth.userAgent = client.userAgent
         self.init(
-            fixed: FixedTokens(sources, environment: ProcessInfo.processInfo.environment, eventLoop: loop),
+            fixed: FixedTokens(sources.fixed, environment: ProcessInfo.processInfo.environment, eventLoop: loop),
             oauth: try OAuthTokens(oauth, eventLoop: loop, logger: settings.makeLogger("tokens")))
     }
 }

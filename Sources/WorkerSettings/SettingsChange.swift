@@ -1,0 +1,109 @@
+// What new settings mean for a worker that runs: what it takes over, and what has to wait for a restart. Pure.
+
+import RoutingContract
+
+/// What has changed between two settings.
+public struct SettingsChange: Sendable, Hashable {
+    /// Aliases of orgs, each in the order of the settings.
+    public var added: [String] = []
+    public var removed: [String] = []
+    public var changed: [String] = []
+    /// Orgs whose new file cannot be used, and which go on with what they had.
+    public var kept: [String] = []
+    /// Whether other settings that need no restart have changed.
+    public var touchesCommands = false
+    /// Keys of settings that have changed and are not taken over before a restart.
+    public var needRestart: [String] = []
+
+    public var isEmpty: Bool { self == SettingsChange() }
+}
+
+extension Settings {
+    /// What a worker with these settings runs with once it is told `new`.
+    ///
+    /// Taken over are orgs with all that they have, `commands`, `answers.allowReplyTo`, and of the queues their
+    /// `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
+    public func reloading(_ new: Settings) -> (settings: Settings, change: SettingsChange) {
+        var change = SettingsChange()
+        var next = self
+        (next.orgsFolder, next.orgs, next.misconfigured) = (new.orgsFolder, new.orgs, new.misconfigured)
+        for bad in new.misconfigured {
+            guard let old = orgs.first(where: { $0.alias == bad.alias }),
+                !new.orgs.contains(where: { $0.alias == old.alias || $0.id == old.id })
+            else { continue }
+            next.orgs.append(old)
+            change.kept.append(old.alias)
+        }
+        let before = Dictionary(orgs.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        let after = Set(next.orgs.map(\.id))
+        change.removed = orgs.filter { !after.contains($0.id) }.map(\.alias)
+        for org in next.orgs {
+            if let old = before[org.id] {
+                if old != org { change.changed.append(org.alias) }
+            } else {
+                change.added.append(org.alias)
+            }
+        }
+
+        next.commands = new.commands
+        next.answers.allowReplyTo = new.answers.allowReplyTo
+        for index in next.queues.indices {
+            guard let queue = new.queues.first(where: { $0.name == next.queues[index].name }) else { continue }
+            next.queues[index].defaultOrg = queue.defaultOrg
+            next.queues[index].defaultContext = queue.defaultContext
+            next.queues[index].allowedOrgs = queue.allowedOrgs
+        }
+        change.touchesCommands =
+            next.commands != commands || next.answers != answers || next.queues != queues
+        change.needRestart = next.keysOfDifferences(from: new)
+        return (next, change)
+    }
+
+    /// The keys of all settings, but for orgs and `defaults`, in which these differ from `other`.
+    private func keysOfDifferences(from other: Settings) -> [String] {
+        func differs<Value: Equatable>(_ path: KeyPath<Settings, Value>) -> Bool {
+            self[keyPath: path] != other[keyPath: path]
+        }
+        let all: [(entry: SettingsReference.Entry, differs: Bool)] = [
+            (Keys.workerName.entry, differs(\.worker.name)),
+            (Keys.concurrency.entry, differs(\.worker.concurrency)),
+            (Keys.drainTimeout.entry, differs(\.worker.drainTimeout)),
+            (Keys.brokerURL.entry, differs(\.amqp.urls)),
+            (Keys.brokerCAFile.entry, differs(\.amqp.caFile)),
+            (Keys.certificateFile.entry, differs(\.amqp.certificateFile)),
+            (Keys.keyFile.entry, differs(\.amqp.keyFile)),
+            (Keys.heartbeat.entry, differs(\.amqp.heartbeat)),
+            (Keys.brokerConnectTimeout.entry, differs(\.amqp.connectTimeout)),
+            (Keys.reconnectMinimum.entry, differs(\.amqp.reconnect.minimum)),
+            (Keys.reconnectMaximum.entry, differs(\.amqp.reconnect.maximum)),
+            (Keys.queueNames.entry, queues.map(\.name) != other.queues.map(\.name)),
+            (Keys.prefetch.entry, differsInSharedQueues(from: other, \.prefetch)),
+            (Keys.queueConcurrency.entry, differsInSharedQueues(from: other, \.concurrency)),
+            (Keys.resultsQueue.entry, differs(\.answers.queue)),
+            (Keys.deadLetterQueue.entry, differs(\.answers.deadLetterQueue)),
+            (Keys.copyDirectReplies.entry, differs(\.answers.copyDirectReplies)),
+            (Keys.confirmTimeout.entry, differs(\.answers.confirmTimeout)),
+            (Keys.store.entry, differs(\.store.location)),
+            (Keys.retention.entry, differs(\.store.retention)),
+            (Keys.failureRetention.entry, differs(\.store.failureRetention)),
+            (Keys.lease.entry, differs(\.store.lease)),
+            (Keys.storeTimeout.entry, differs(\.store.timeout)),
+            (Keys.linger.entry, differs(\.store.linger)),
+            (Keys.httpConnectTimeout.entry, differs(\.http.connectTimeout)),
+            (Keys.httpCAFile.entry, differs(\.http.caFile)),
+            (Keys.proxy.entry, differs(\.http.proxy)),
+            (Keys.maximumConnections.entry, differs(\.http.maximumConnections)),
+            (Keys.idleTimeout.entry, differs(\.http.idleTimeout)),
+            (Keys.maximumAnswer.entry, differs(\.http.maximumAnswer)),
+            (Keys.logLevel.entry, differs(\.log.level)),
+            (Keys.logFormat.entry, differs(\.log.format)),
+        ]
+        return all.filter(\.differs).map(\.entry.key)
+    }
+
+    private func differsInSharedQueues(from other: Settings, _ path: KeyPath<Queue, Int>) -> Bool {
+        queues.contains { queue in
+            other.queues.contains { $0.name == queue.name && $0[keyPath: path] != queue[keyPath: path] }
+        }
+    }
+}
