@@ -49,7 +49,7 @@ struct OrgsFolder {
         var ids = Dictionary(orgs.map { ($0.id, $0.alias) }, uniquingKeysWith: { first, _ in first })
         let readings = try files(in: folder).map(read(file:))
         for var reading in readings.sorted(by: { $0.misconfigured.isBefore($1.misconfigured) }) {
-            let (alias, id) = (reading.misconfigured.alias, reading.org?.id ?? reading.misconfigured.id)
+            let (alias, id) = (reading.misconfigured.alias, reading.misconfigured.id)
             if aliases.contains(alias) {
                 reading.refuse("alias", "\(shownName(alias)) is another org already, write alias: with another name")
             }
@@ -99,6 +99,8 @@ struct OrgsFolder {
             if let root = document.root {
                 read(root, of: document, &problems, into: &reading)
             } else {
+                var defaults = SettingsReader(sources: sources)
+                reading.misconfigured.defaultContext = defaults.optional(Keys.defaults.defaultContext)
                 reading.salvage(from: bytes)
             }
         }
@@ -136,7 +138,10 @@ struct OrgsFolder {
         }
         problems = reader.sources.problems
         reading.org = org
-        reading.misconfigured.id = org?.id ?? reader.optional(Keys.orgID, in: alias)
+        // Of two ids nobody can tell which is meant.
+        if !document.duplicates.values.contains("id") {
+            reading.misconfigured.id = org?.id ?? reader.optional(Keys.orgID, in: alias)
+        }
         reading.misconfigured.defaultContext =
             org?.defaultContext ?? reader.optional(Keys.org.defaultContext, in: alias)
             ?? reader.optional(Keys.defaults.defaultContext)
@@ -172,7 +177,9 @@ extension OrgsFolder.Reading {
             switch match.output.1 {
             case "id": misconfigured.id = OrgID(text)
             case "alias": misconfigured.alias = text
-            default: misconfigured.defaultContext = try? ValueForm<String>.context.parse(text)
+            default:
+                misconfigured.defaultContext =
+                    (try? ValueForm<String>.context.parse(text)) ?? misconfigured.defaultContext
             }
         }
     }
