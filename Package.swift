@@ -148,6 +148,9 @@ let package = Package(
         // The port to the store, its batching, and a store in memory.
         .target(name: "IdempotencyStore", dependencies: ["RoutingContract"], swiftSettings: settings),
 
+        // Sharing the partitioned queues among workers.
+        .target(name: "Partitioning", swiftSettings: settings),
+
         // A small RabbitMQ client over librabbitmq. The one target that imports CRabbitMQ.
         .target(
             name: "AMQP",
@@ -210,6 +213,8 @@ let package = Package(
         .testTarget(
             name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
             swiftSettings: settings),
+        .testTarget(
+            name: "PartitioningTests", dependencies: ["Partitioning", "RoutingContract"], swiftSettings: settings),
         .testTarget(
             name: "RouteWorkerTests",
             dependencies: [
