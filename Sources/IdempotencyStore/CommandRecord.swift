@@ -4,13 +4,13 @@ public import RoutingContract
 
 /// What a store remembers of a command. Every store decides by these functions alone; it adds reading and writing.
 ///
-/// | state | claim | record, release by the newest holder |
-/// |---|---|---|
-/// | absent | acquired or superseded | lost |
-/// | claimed, lease running | in progress | completed, released or forgotten |
-/// | claimed, lease over | interrupted | completed, released or forgotten |
-/// | released | acquired or superseded | lost; the same release again is held |
-/// | completed | completed, or reopened by a replay | the same record again is held |
+/// | state | claim | record by the newest holder | release by the newest holder |
+/// |---|---|---|---|
+/// | absent | acquired or superseded | lost | lost |
+/// | claimed, lease running | in progress; acquired with the same nonce | completed | released or forgotten |
+/// | claimed, lease over | interrupted; acquired with the same nonce | lost | released or forgotten |
+/// | released | acquired or superseded | lost | held, changes nothing |
+/// | completed | completed, or reopened by a replay | held, changes nothing | lost |
 public struct CommandRecord: Sendable, Hashable {
     public enum State: Sendable, Hashable {
         /// Somebody may be calling. `before` is how the command had ended before a replay reopened it.
@@ -129,6 +129,10 @@ extension CommandRecord {
             before = ending
             next.attempts = 0
         }
+        if let made = request.callsMade {
+            next.attempts = max(next.attempts, made.attempts)
+            next.mayHaveTakenEffect = next.mayHaveTakenEffect || made.mayHaveTakenEffect
+        }
         let until = now + request.lease
         next.state = .claimed(until: until, before: before)
         next.token = token
@@ -157,7 +161,9 @@ extension CommandRecord {
     ) -> RecordDecision {
         guard var record, record.token == claim.token else { return .lost }
         switch record.state {
-        case .claimed:
+        case .claimed(let until, _):
+            // Whoever finds the lease over takes the command over at any moment, so a late result needs a claim first.
+            guard now < until else { return .lost }
             record.state = .completed(Ending(result: result, replay: record.replay))
             record.attempts = max(record.attempts, result.attempts)
             if result.outcome == .unknown { record.mayHaveTakenEffect = true }

@@ -6,9 +6,10 @@ public import RoutingContract
 ///
 /// The states of a command: *absent* → *claimed* (somebody holds a lease and may be calling) → *completed* (a result is
 /// recorded) or *released* (nobody is calling; attempts so far are remembered). Every claim gets a fencing token higher
-/// than all before it for that command; only the holder of the newest may record or release, also after its lease ran
-/// out as long as nobody took the command over. Leases are judged by the store's clock alone; one that steps back only
-/// lengthens them. The transitions stand in ``CommandRecord``.
+/// than all before it for that command; only the holder of the newest may record or release. Once its lease ran out it
+/// cannot record: it asks for its claim anew (see ``ClaimRequest/nonce``), and gets it as long as nobody took the command
+/// over, so that a result which is known is neither written over a newer holder nor lost. Leases are judged by the
+/// store's clock alone; one that steps back only lengthens them. The transitions stand in ``CommandRecord``.
 ///
 /// Every function throws ``StoreError`` and no other error, within the store's own time limit, and may be called again
 /// after an error: see ``ClaimRequest/nonce`` for claims; a repeated record or release finds what the first one wrote.
@@ -17,8 +18,9 @@ public protocol IdempotencyStore: Sendable {
     /// Asks for the right to call. When it returns a claim, that claim is as durable as the store promises.
     func claim(_ request: ClaimRequest) async throws(StoreError) -> ClaimResult
 
-    /// Records how a command ended, if the claim is still the newest and was not released, and says whether it was.
-    /// The first result under a claim stays: recording again under the same claim is `held` and changes nothing.
+    /// Records how a command ended, if the claim is still the newest, was not released and its lease has not run out, and
+    /// says whether that was so. The first result under a claim stays: recording again under the same claim is `held` and
+    /// changes nothing, at any time.
     func record(_ result: CommandResult, for claim: Claim) async throws(StoreError) -> Fencing
 
     /// Gives a claim back without a result, if it is still the newest. Releasing it again changes nothing, and is `held`
@@ -57,11 +59,18 @@ public struct ClaimRequest: Sendable, Hashable {
     /// it when asking again after a ``StoreError``, which leaves open whether the claim was made: with the same nonce the
     /// store then gives it anew (under a new token), since nobody can have called under an answer that never arrived.
     /// Without one, the asker finds its own claim in progress and, after the lease, interrupted.
+    ///
+    /// A holder whose record was `lost` asks again with the nonce of the claim that it held and says in ``callsMade`` what
+    /// it did: it gets the claim anew with a new lease, unless somebody took the command over.
     public var nonce: UInt64?
+    /// What the asker did under a claim that it held before and could not record under. Remembered with the new claim, so
+    /// that what is known of these calls does not end with the asker.
+    public var callsMade: CallsMade?
 
     public init(
         key: CommandKey, fingerprint: Fingerprint, conversation: String, issuedAt: Timestamp? = nil, replay: Int = 0,
-        acceptsSecondEffect: Bool = false, lease: Duration, worker: String, nonce: UInt64? = nil
+        acceptsSecondEffect: Bool = false, lease: Duration, worker: String, nonce: UInt64? = nil,
+        callsMade: CallsMade? = nil
     ) {
         self.key = key
         self.fingerprint = fingerprint
@@ -72,6 +81,20 @@ public struct ClaimRequest: Sendable, Hashable {
         self.lease = lease
         self.worker = worker
         self.nonce = nonce
+        self.callsMade = callsMade
+    }
+}
+
+/// Calls of one command, as far as a later holder must know of them.
+public struct CallsMade: Sendable, Hashable {
+    /// Under all claims together.
+    public var attempts: Int
+    /// Whether one of them took effect or may have.
+    public var mayHaveTakenEffect: Bool
+
+    public init(attempts: Int, mayHaveTakenEffect: Bool) {
+        self.attempts = attempts
+        self.mayHaveTakenEffect = mayHaveTakenEffect
     }
 }
 
@@ -125,7 +148,7 @@ public enum Release: Sendable, Hashable {
 /// Whether a write was made under the newest fencing token.
 public enum Fencing: Sendable, Hashable {
     case held
-    /// Somebody newer holds the command (or it is gone): nothing was written.
+    /// Somebody newer holds the command, or it is gone, or (for a record) the lease has run out: nothing was written.
     case lost
 }
 

@@ -54,7 +54,9 @@ import Testing
             let second = try #require(try await store.claim(request(key(1))).acquired)
             clock.advance(by: .seconds(31))
             #expect(try await store.claim(request(key(1), meaning: 9)) == .conflict)
-            #expect(try await store.record(result(.rejected), for: second) == .held)
+            #expect(try await store.record(result(.rejected), for: second) == .lost)
+            let third = try #require(try await store.claim(request(key(1))).claim)
+            #expect(try await store.record(result(.rejected), for: third) == .held)
             #expect(try await store.claim(request(key(1), meaning: 9, replay: 1)) == .conflict)
         }
     }
@@ -83,11 +85,48 @@ import Testing
     }
 
     @Test(arguments: StoreKind.allCases)
-    func aHolderWhoseLeaseRanOutRecordsIfNobodyTookOver(_ kind: StoreKind) async throws {
+    func aHolderWhoseLeaseRanOutRecordsOnlyUnderItsClaimGivenAnew(_ kind: StoreKind) async throws {
         try await kind.withStore { store, clock in
-            let claim = try #require(try await store.claim(request(key(1))).acquired)
+            let wish = request(key(1), nonce: 7)
+            let claim = try #require(try await store.claim(wish).acquired)
+            clock.advance(by: .seconds(30))
+            #expect(try await store.record(result(.succeeded), for: claim) == .lost)
+            let again = try #require(try await store.claim(wish).acquired)
+            #expect(again.token > claim.token && !again.mayHaveTakenEffect)
+            #expect(try await store.record(result(.succeeded), for: claim) == .lost)
+            #expect(try await store.record(result(.succeeded), for: again) == .held)
             clock.advance(by: .seconds(60))
-            #expect(try await store.record(result(.succeeded), for: claim) == .held)
+            #expect(try await store.record(result(.succeeded), for: again) == .held)
+            #expect(try await store.claim(request(key(1))) == .completed(result(.succeeded), replay: 0))
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aHolderWhoseLeaseRanOutGetsNothingAnewOnceSomebodyTookOver(_ kind: StoreKind) async throws {
+        try await kind.withStore { store, clock in
+            let wish = request(key(1), nonce: 7)
+            let claim = try #require(try await store.claim(wish).acquired)
+            clock.advance(by: .seconds(30))
+            let newer = try #require(try await store.claim(request(key(1), nonce: 8)).claim)
+            #expect(try await store.record(result(.succeeded), for: claim) == .lost)
+            #expect(try await store.claim(wish) == .inProgress(.seconds(30)))
+            #expect(try await store.record(result(.unknown), for: newer) == .held)
+            #expect(try await store.claim(wish) == .completed(result(.unknown), replay: 0))
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func callsMadeUnderALostLeaseAreRememberedWithTheNextClaim(_ kind: StoreKind) async throws {
+        try await kind.withStore { store, clock in
+            _ = try await store.claim(request(key(1), nonce: 7))
+            clock.advance(by: .seconds(30))
+            let made = CallsMade(attempts: 2, mayHaveTakenEffect: true)
+            let again = try #require(try await store.claim(request(key(1), nonce: 7, callsMade: made)).acquired)
+            #expect(again.attempts == 2 && again.mayHaveTakenEffect)
+            // As the batching store gives back a claim whose asker gave up waiting.
+            let release = Release.forRetry(attempts: again.attempts, mayHaveTakenEffect: again.mayHaveTakenEffect)
+            #expect(try await store.release(again, as: release) == .held)
+            #expect(try await store.claim(request(key(1), nonce: 8)).acquired?.mayHaveTakenEffect == true)
         }
     }
 

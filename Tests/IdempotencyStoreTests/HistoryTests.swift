@@ -63,7 +63,12 @@ import Testing
             issuedAt: ages.randomElement(using: &generator).flatMap { $0 }.map { Timestamp(milliseconds: now + $0) },
             replay: [0, 0, 0, 1, 2, 3].randomElement(using: &generator) ?? 0,
             acceptsSecondEffect: Bool.random(using: &generator), lease: .seconds(30),
-            nonce: [nil, 1, 2].randomElement(using: &generator).flatMap { $0 })
+            nonce: [nil, 1, 2].randomElement(using: &generator).flatMap { $0 },
+            callsMade: Int.random(in: 0..<6, using: &generator) > 0
+                ? nil
+                : CallsMade(
+                    attempts: Int.random(in: 0...3, using: &generator),
+                    mayHaveTakenEffect: Int.random(in: 0..<3, using: &generator) == 0))
     }
 
     private func someResult(_ generator: inout SeededGenerator) -> CommandResult {

@@ -52,6 +52,10 @@ struct StoreModel {
             ranOut = true
             facts.isDoubtful = true
         }
+        if let made = wish.callsMade {
+            facts.calls = max(facts.calls, made.attempts)
+            if made.mayHaveTakenEffect { facts.isDoubtful = true }
+        }
         tokens = max(tokens + 1, token ?? 0)
         facts.token = tokens
         facts.leaseEnd = now + wish.lease.wholeMilliseconds
@@ -79,7 +83,7 @@ struct StoreModel {
     mutating func record(_ result: CommandResult, _ claim: Claim, at now: Int64) -> Fencing {
         guard var facts = commands[claim.key], facts.token == claim.token else { return .lost }
         if facts.isOver { return .held }
-        if facts.leaseEnd == nil { return .lost }
+        guard let leaseEnd = facts.leaseEnd, leaseEnd > now else { return .lost }
         facts.leaseEnd = nil
         facts.isOver = true
         facts.ended = (result, facts.highestReplay)

@@ -48,11 +48,11 @@ func fingerprint(_ number: UInt8) -> Fingerprint { Fingerprint(bytes: Array(repe
 
 func request(
     _ key: CommandKey, meaning: UInt8 = 0, conversation: String = "c", issuedAt: Timestamp? = nil, replay: Int = 0,
-    acceptsSecondEffect: Bool = false, lease: Duration = .seconds(30), nonce: UInt64? = nil
+    acceptsSecondEffect: Bool = false, lease: Duration = .seconds(30), nonce: UInt64? = nil, callsMade: CallsMade? = nil
 ) -> ClaimRequest {
     ClaimRequest(
         key: key, fingerprint: fingerprint(meaning), conversation: conversation, issuedAt: issuedAt, replay: replay,
-        acceptsSecondEffect: acceptsSecondEffect, lease: lease, worker: "worker-1", nonce: nonce)
+        acceptsSecondEffect: acceptsSecondEffect, lease: lease, worker: "worker-1", nonce: nonce, callsMade: callsMade)
 }
 
 func result(_ outcome: Outcome, attempts: Int = 1, reason: String? = nil) -> CommandResult {

@@ -249,6 +249,62 @@ import Testing
         #expect(progress.recorded(.lost, result) == .claim)
     }
 
+    /// A call that succeeded after its lease: what is asked for then.
+    private mutating func lateSuccess(_ kind: CommandKind = .route) -> (CommandProgress, CommandResult)? {
+        var progress = progress(kind)
+        let nonce = progress.claimRequest(at(0)).nonce
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        guard case .record(_, let result) = progress.called(answer(202, accepted), now: at(70), using: &random),
+            progress.recorded(.lost, result) == .claim
+        else { return nil }
+        let again = progress.claimRequest(at(70))
+        #expect(again.nonce == nonce && progress.holdsResult)
+        #expect(again.callsMade == CallsMade(attempts: 1, mayHaveTakenEffect: true))
+        return (progress, result)
+    }
+
+    @Test mutating func aLateResultIsRecordedUnderTheClaimGivenAnew() throws {
+        var (progress, result) = try #require(lateSuccess())
+        let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
+        #expect(progress.claimed(.acquired(again), askedAt: at(70), now: at(70)) == .record(again, result))
+        #expect(!progress.holdsResult && progress.claimRequest(at(71)).callsMade == nil)
+        #expect(progress.recorded(.held, result) == .end(Ending(result: result, duplicate: false, replay: 0)))
+    }
+
+    @Test mutating func aLateResultGivesWayToWhatANewerHolderRecorded() throws {
+        var (progress, _) = try #require(lateSuccess())
+        guard case .wait = progress.claimed(.inProgress(.seconds(9)), askedAt: at(70), now: at(70)) else {
+            Issue.record("did not wait for the newer holder")
+            return
+        }
+        let theirs = CommandResult(
+            outcome: .unknown, receivedAt: at(0).wall, completedAt: at(71).wall, worker: "other")
+        #expect(
+            progress.claimed(.completed(theirs, replay: 0), askedAt: at(72), now: at(72))
+                == .end(Ending(result: theirs, duplicate: true, replay: 0)))
+    }
+
+    @Test mutating func aLateSuccessIsTrueAlsoAfterANewerHolderWasInterrupted() throws {
+        var (progress, result) = try #require(lateSuccess())
+        #expect(
+            progress.claimed(.interrupted(claim(3)), askedAt: at(140), now: at(140)) == .record(claim(3), result))
+    }
+
+    @Test mutating func aLateRefusalGivesWayToAPossibleEffectOfANewerHolder() throws {
+        for (given, expected) in [
+            (ClaimResult.acquired(claim(2, attempts: 1)), Outcome.rejected), (.interrupted(claim(3)), .unknown),
+            (.acquired(claim(3, attempts: 2, mayHaveTakenEffect: true)), .unknown),
+        ] {
+            var progress = progress()
+            _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+            let step = progress.called(answer(400, #"{"code":10001,"message":"no"}"#), now: at(70), using: &random)
+            guard case .record(_, let result) = step else { Issue.record("not recorded: \(step)"); return }
+            #expect(result.outcome == .rejected && progress.recorded(.lost, result) == .claim)
+            #expect(progress.claimRequest(at(70)).callsMade == CallsMade(attempts: 1, mayHaveTakenEffect: false))
+            #expect(outcome(progress.claimed(given, askedAt: at(70), now: at(70))) == expected)
+        }
+    }
+
     @Test mutating func whileSomebodyElseCallsTheLaneLooksAgain() {
         var progress = progress()
         var last = Duration.zero

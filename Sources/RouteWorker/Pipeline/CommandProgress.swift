@@ -18,7 +18,8 @@ struct Ending: Sendable, Hashable {
 ///
 /// The rules are those of the semantics page: at most one call per claim; after an attempt of unknown effect only
 /// `succeeded` or `unknown` may follow; deadline and superseding are judged only for a newly acquired claim; a claim is
-/// released before any wait.
+/// released before any wait. A result that came too late for its lease is recorded under the claim asked for anew, unless
+/// somebody took the command over in the meantime.
 struct CommandProgress {
     /// What to do next, and report back.
     enum Step: Sendable, Hashable {
@@ -79,6 +80,13 @@ struct CommandProgress {
 
     /// Changes with every wish to call, and not when the same wish is repeated because the store failed.
     private var nonce: UInt64
+    /// That of the claim held last.
+    private var claimNonce: UInt64
+    /// What the command ended with when its lease ran out before that could be recorded.
+    private var unrecorded: CommandResult?
+
+    /// Whether a result is known that nobody else knows: then claiming goes on without a channel to acknowledge on.
+    var holdsResult: Bool { unrecorded != nil }
 
     /// - Parameter nonce: random, so that no other delivery's claims are taken for this one's.
     init(command: RouteCommand, policy: OrgPolicy, delivery: Context, nonce: UInt64) {
@@ -87,6 +95,7 @@ struct CommandProgress {
         self.delivery = delivery
         self.nonce = nonce
         canPark = delivery.parks
+        claimNonce = nonce
     }
 
     /// The claim to ask for at ``Step/claim``.
@@ -95,6 +104,10 @@ struct CommandProgress {
             command, lease: delivery.lease, worker: delivery.worker, nonce: nonce)
         // An expired delete supersedes nothing.
         if command.key.kind == .delete, isTooLate(now) { request.issuedAt = nil }
+        if let unrecorded {
+            request.callsMade = CallsMade(
+                attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect || unrecorded.outcome == .succeeded)
+        }
         return request
     }
 
@@ -104,7 +117,9 @@ struct CommandProgress {
     mutating func claimed(_ result: ClaimResult, askedAt: Moment, now: Moment) -> Step {
         if startedAt == nil { startedAt = now.uptime }
         leaseEnds = askedAt.uptime + delivery.lease
+        claimNonce = nonce
         nonce &+= 1
+        if let step = recordLate(under: result) { return step }
         switch result {
         case .completed(let result, let replay):
             return .end(Ending(result: result, duplicate: true, replay: replay))
@@ -206,12 +221,41 @@ struct CommandProgress {
     mutating func recorded(_ fencing: Fencing, _ result: CommandResult) -> Step {
         switch fencing {
         case .held: .end(Ending(result: result, duplicate: false, replay: command.replay))
-        // Somebody newer holds the command: what they make of it is the truth.
-        case .lost: .claim
+        case .lost: claimAnew(for: result)
         }
     }
 
     // MARK: Decisions
+
+    /// The lease ran out, or somebody took the command over: the claim's own nonce finds out which. What a newer holder
+    /// made of the command is the truth.
+    private mutating func claimAnew(for result: CommandResult) -> Step {
+        unrecorded = result
+        claim = nil
+        nonce = claimNonce
+        return .claim
+    }
+
+    /// Records a late result under the claim that was given anew. One that says that nothing took effect must give way
+    /// when a newer holder's call may have.
+    private mutating func recordLate(under result: ClaimResult) -> Step? {
+        guard let late = unrecorded else { return nil }
+        let claim: Claim
+        let isContested: Bool
+        switch result {
+        case .acquired(let given), .superseded(let given): (claim, isContested) = (given, given.mayHaveTakenEffect)
+        case .interrupted(let given): (claim, isContested) = (given, true)
+        case .completed, .inProgress, .conflict: return nil
+        }
+        unrecorded = nil
+        switch late.outcome {
+        case .succeeded, .unknown: break
+        case .rejected, .invalid, .conflict, .expired, .superseded, .exhausted:
+            guard !isContested else { return nil }
+        }
+        adopt(claim)
+        return .record(claim, late)
+    }
 
     private static let lookAgain: Duration = .milliseconds(25)
     private static let lookAgainAtMost: Duration = .seconds(2)

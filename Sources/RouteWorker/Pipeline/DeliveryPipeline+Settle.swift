@@ -59,21 +59,24 @@ extension DeliveryPipeline {
         while true {
             switch step {
             case .claim:
-                guard mayGoOn(work) else { return .left }
-                switch pass(command, work, hasToken: &hasToken) {
-                case .go: break
-                case .wait(let duration):
-                    guard await wait(duration, ticket, work) else { return .left }
-                    continue
-                case .setAside where mayPark:
-                    guard work.place == .commands else { return .left }
-                    switch await park(command, work, ticket) {
-                    case .parked: return .parked
-                    case .left: return .left
-                    case .impossible: mayPark = false
-                    case .notNeeded: continue
+                // A result that only waits to be recorded needs neither a channel nor its org's leave to call.
+                if !progress.holdsResult {
+                    guard mayGoOn(work) else { return .left }
+                    switch pass(command, work, hasToken: &hasToken) {
+                    case .go: break
+                    case .wait(let duration):
+                        guard await wait(duration, ticket, work) else { return .left }
+                        continue
+                    case .setAside where mayPark:
+                        guard work.place == .commands else { return .left }
+                        switch await park(command, work, ticket) {
+                        case .parked: return .parked
+                        case .left: return .left
+                        case .impossible: mayPark = false
+                        case .notNeeded: continue
+                        }
+                    case .setAside: break
                     }
-                case .setAside: break
                 }
                 let askedAt = moment()
                 do {
@@ -109,7 +112,12 @@ extension DeliveryPipeline {
                 }
                 step = next
             case .wait(let duration):
-                guard await wait(duration, ticket, work) else { return .left }
+                if progress.holdsResult {
+                    guard !isDraining else { return .left }
+                    await pause(duration, ticket, work)
+                } else {
+                    guard await wait(duration, ticket, work) else { return .left }
+                }
                 step = .claim
             case .park(let reason):
                 trouble(reason, progress.lastVerdict?.error, context: command.context, org)
