@@ -152,6 +152,57 @@ struct CommandLineTests {
         }
     }
 
+    /// The URL of the run's own server, changed.
+    private func serverURL(of kind: TestDatabase, _ change: (inout URLComponents) throws -> Void) throws -> String {
+        let shared = try kind.url
+        var parts = try #require(URLComponents(string: shared))
+        try change(&parts)
+        return try #require(parts.string)
+    }
+
+    @Test("A store that refuses the password fails check, and run does not start", arguments: TestDatabase.allCases)
+    func refusingStore(kind: TestDatabase) async throws {
+        let url = try serverURL(of: kind) { $0.password = "not-the-password" }
+        try await withHarness(HarnessOptions(settings: ["store.url=\(url)"])) { harness in
+            var run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(1), "\(run.output)")
+            #expect(
+                run.output.contains("FAIL  store:") && run.output.contains("set user and password"), "\(run.output)")
+            // Everything else is looked at all the same.
+            #expect(run.output.contains("ok    org acme:"))
+            #expect(!run.output.contains("not-the-password") && !run.error.contains("not-the-password"))
+
+            run = await Run(try harness.tool("run"))
+            #expect(run.exit == .code(78), "\(run.error)")
+            #expect(run.error.contains("store.url") && run.error.contains("set user and password"), "\(run.error)")
+            #expect(!run.output.contains("not-the-password") && !run.error.contains("not-the-password"))
+        }
+    }
+
+    @Test("A store that cannot be reached fails check, and run waits for it", arguments: TestDatabase.allCases)
+    func unreachableStore(kind: TestDatabase) async throws {
+        let url = try serverURL(of: kind) { $0.port = try FreePort.find() }
+        try await withHarness(HarnessOptions(settings: ["store.url=\(url)"])) { harness in
+            let run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(1), "\(run.output)")
+            #expect(run.output.contains("FAIL  store: the store is unavailable"), "\(run.output)")
+
+            let worker = try await harness.startWorker()
+            #expect(worker.transcript.contains("the store is unavailable"))
+            #expect(await worker.stop() == .code(0))
+        }
+    }
+
+    @Test("check finds every kind of store well", arguments: HarnessOptions.Store.allCases)
+    func wellStore(kind: HarnessOptions.Store) async throws {
+        var options = HarnessOptions()
+        options.store = kind
+        try await withHarness(options) { harness in
+            let run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(0) && run.output.contains("ok    store:"), "\(run.output)")
+        }
+    }
+
     @Test("topology declares what is missing, and tells what is otherwise")
     func topology() async throws {
         try await withHarness { harness in

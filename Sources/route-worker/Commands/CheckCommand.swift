@@ -93,8 +93,10 @@ struct CheckCommand: AsyncParsableCommand {
     private func checkStore(_ settings: Settings, _ report: inout Report) async {
         do {
             let store = try settings.openStore()
-            _ = try await store.purge(limit: 0)
+            let probed: Result<Void, StoreError>
+            do throws(StoreError) { probed = .success(try await store.probe()) } catch { probed = .failure(error) }
             await store.close()
+            try probed.get()
             switch settings.store.location {
             case .memory: report.note("store", "in memory: what it knows is gone when the worker ends; for trials only")
             case .sqlite(let path): report.well("store", "\(path) can be read and written")

@@ -4,6 +4,7 @@ import AMQP
 import ArgumentParser
 import Foundation
 import IdempotencyStore
+import Logging
 import NIOConcurrencyHelpers
 import NIOPosix
 import RouteWorker
@@ -44,6 +45,7 @@ struct RunCommand: AsyncParsableCommand {
         let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
         let store = try settings.openStore(on: LoopTaskExecutor(loop))
+        try await probe(store, logger)
 
         let pipeline = DeliveryPipeline(
             settings: settings.pipelineSettings, loop: loop,
@@ -89,6 +91,22 @@ struct RunCommand: AsyncParsableCommand {
                     consumer: consumer, pipeline: pipeline, parking: parking,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
             ], logger: logger, onHangUp: { await reloader.reload() })
+    }
+
+    /// Stops a worker that would only hold up commands: what makes a store unusable does not mend itself. One that cannot
+    /// be reached may come back, and is waited for with the first commands.
+    private func probe(_ store: any IdempotencyStore, _ logger: Logger) async throws {
+        do throws(StoreError) {
+            try await store.probe()
+        } catch {
+            switch error {
+            case .unusable: throw CommandFailure.configuration("store.url: \(error)")
+            case .unavailable, .full, .closed:
+                logger.warning(
+                    "the store does not work; commands wait on the broker until it does",
+                    metadata: [LogKey.error: "\(error)"])
+            }
+        }
     }
 }
 
