@@ -183,7 +183,7 @@ extension CommandReading {
     }
 
     mutating func readReplay() -> (count: Int, acceptsSecondEffect: Bool) {
-        guard rules.honoursReplay else { return (0, false) }
+        guard rules.honoursReplay || queue.honoursReplay else { return (0, false) }
         var count = 0
         if let value = attributes.replay {
             if let number = value.integer ?? value.text.flatMap({ Int64($0) }), (0...1_000_000).contains(number) {

@@ -17,7 +17,8 @@ public struct DecodingRules: Sendable {
     /// Queues that an answer may never be sent to, whatever the list says: commands, dead letters, coordination. Nor to
     /// the parking queues of any of them.
     public var reservedQueues: Set<String> = []
-    /// Whether `Replay` headers of messages count. Off: they are read as 0.
+    /// Whether `Replay` headers of messages count on every queue. Off: they are read as 0, but where
+    /// ``QueueDefaults/honoursReplay`` says otherwise.
     public var honoursReplay = false
 
     public init() {}
@@ -73,15 +74,18 @@ public struct QueueDefaults: Sendable, Hashable {
     public var allowedOrgs: Set<String> = []
     /// Whether the routing key of a message must be its conversation (partitioned topology).
     public var routingKeyIsConversation = false
+    /// Whether `Replay` headers of messages count on this queue.
+    public var honoursReplay = false
 
     public init(
         org: String? = nil, context: String? = nil, allowedOrgs: Set<String> = [],
-        routingKeyIsConversation: Bool = false
+        routingKeyIsConversation: Bool = false, honoursReplay: Bool = false
     ) {
         self.org = org
         self.context = context
         self.allowedOrgs = allowedOrgs
         self.routingKeyIsConversation = routingKeyIsConversation
+        self.honoursReplay = honoursReplay
     }
 }
 

@@ -56,9 +56,15 @@ struct CrossChecks {
         if settings.queues.isEmpty, sources.written(Keys.queueNames.path)?.texts.isEmpty != false {
             sources.report(Keys.queueNames.path, "names no queue, write at least one")
         }
+        let answers = settings.answers
+        for (name, key) in [(answers.queue, Keys.resultsQueue), (answers.deadLetterQueue, Keys.deadLetterQueue)]
+        where name == settings.commands.replayQueue {
+            sources.report(
+                Keys.replayQueue.path, "is also \(key.entry.key), choose another name for one of them",
+                with: [key.path])
+        }
         for queue in settings.queues {
             let path = [Keys.queuesSection, queue.name]
-            let answers = settings.answers
             if queue.name == answers.queue {
                 sources.report(
                     path, "is also answers.queue, choose another name for one of them", with: [Keys.resultsQueue.path])
@@ -86,6 +92,14 @@ struct CrossChecks {
                 [Keys.queuesSection, starving.name, "concurrency"],
                 "the other queues' shares take all of worker.concurrency (\(worker)), give this queue a share too"
             )
+        } else if reserved == worker, let last = settings.queues.last,
+            !settings.queues.contains(where: { $0.name == settings.commands.replayQueue })
+        {
+            sources.report(
+                [Keys.queuesSection, last.name, "concurrency"],
+                "the queues' shares take all of worker.concurrency (\(worker)), leave some of it to "
+                    + "commands.replayQueue"
+            )
         }
     }
 
@@ -97,15 +111,14 @@ struct CrossChecks {
                 with: [Keys.resultsQueue.path])
         }
         let closed =
-            settings.queues.map { ($0.name, "the commands queue") } + [
+            settings.consumedQueues.map { ($0.name, "the commands queue") } + [
                 (answers.deadLetterQueue, "the dead-letter queue")
             ]
         for pattern in answers.allowReplyTo {
-            for (queue, what) in closed where pattern.matches(queue) {
-                sources.report(
-                    Keys.allowReplyTo.path,
-                    "\(pattern.shown) matches \(what) \(queue), to which answers may never go, narrow the pattern")
-            }
+            guard let (queue, what) = closed.first(where: { pattern.matches($0.0) }) else { continue }
+            sources.report(
+                Keys.allowReplyTo.path,
+                "\(pattern.shown) matches \(what) \(queue), to which answers may never go, narrow the pattern")
         }
     }
 

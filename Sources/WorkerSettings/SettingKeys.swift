@@ -100,7 +100,10 @@ enum Keys {
         "Deadline after issue for `Transfer` and `Conference` that carry none.")
     static let honourReplay = SettingKey(
         "commands.honourReplay", .boolean, fallback: "false",
-        "Whether replay counts in messages count; for workers whose queues only operators can write to.")
+        "Whether replay counts count on every commands queue; on `replayQueue` they always do.")
+    static let replayQueue = SettingKey(
+        "commands.replayQueue", .queueName, fallback: "routing.commands.replay",
+        "One more commands queue, for replayed dead letters: the one on which replay counts always count.")
 
     static let httpConnectTimeout = SettingKey(
         "http.connectTimeout", .duration(.milliseconds(100) ... .seconds(60)), fallback: "5s",
@@ -147,6 +150,7 @@ enum Keys {
         + [confirmTimeout.entry]
         + [store.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry, linger.entry]
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]
+        + [replayQueue.entry]
         + [httpConnectTimeout.entry, httpCAFile.entry, proxy.entry, maximumConnections.entry, idleTimeout.entry]
         + [maximumAnswer.entry]
         + defaults.entries + [orgsFolder.entry, orgID.entry] + org.entries

@@ -97,7 +97,7 @@ extension SettingsReader {
         let commands = Settings.Commands(
             maximumBody: value(Keys.maximumBody), maximumDepth: value(Keys.maximumDepth),
             futureTolerance: value(Keys.futureTolerance), transferDeadline: value(Keys.transferDeadline),
-            honourReplay: value(Keys.honourReplay))
+            honourReplay: value(Keys.honourReplay), replayQueue: value(Keys.replayQueue))
         let http = Settings.HTTP(
             connectTimeout: value(Keys.httpConnectTimeout), caFile: optional(Keys.httpCAFile),
             proxy: optional(Keys.proxy), maximumConnections: value(Keys.maximumConnections),

@@ -74,11 +74,6 @@ public struct Settings: Sendable, Hashable {
         public var defaultContext: String?
         /// Aliases or ids of the orgs that may use the queue; empty (default) allows all.
         public var allowedOrgs: [String]
-
-        /// What the decoder wants to know of the queue.
-        public var decodingDefaults: QueueDefaults {
-            QueueDefaults(org: defaultOrg, context: defaultContext, allowedOrgs: Set(allowedOrgs))
-        }
     }
 
     /// Where answers and dead letters go.
@@ -135,8 +130,11 @@ public struct Settings: Sendable, Hashable {
         /// Deadline after issue for `Transfer` and `Conference` that carry none; 1 s to 60 s, default 40 s. (Salesforce
         /// counts a transfer as failed after 60 s, in which more calls than the route must fit.)
         public var transferDeadline: Duration
-        /// Whether `Replay` headers in messages count; default false.
+        /// Whether `Replay` headers in messages count on every queue; default false.
         public var honourReplay: Bool
+        /// The queue to which dead letters are replayed, on which `Replay` headers always count: whoever writes to it
+        /// means a replay. Default `routing.commands.replay`.
+        public var replayQueue: String
     }
 
     /// Calls to Salesforce, for all orgs.
@@ -278,9 +276,26 @@ extension Settings {
         rules.retention = store.retention
         rules.transferDeadline = commands.transferDeadline
         rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
-        rules.reservedQueues = Set(queues.map(\.name) + [answers.deadLetterQueue])
+        rules.reservedQueues = Set(consumedQueues.map(\.name) + [answers.deadLetterQueue])
         rules.honoursReplay = commands.honourReplay
         return rules
+    }
+
+    /// What a worker consumes: the commands queues, and behind them the replay queue unless it is one of them.
+    public var consumedQueues: [Queue] {
+        if queues.contains(where: { $0.name == commands.replayQueue }) { return queues }
+        return queues + [
+            Queue(
+                name: commands.replayQueue, prefetch: min(2 * worker.concurrency, 65_535), concurrency: 0,
+                defaultOrg: nil, defaultContext: nil, allowedOrgs: [])
+        ]
+    }
+
+    /// What the decoder wants to know of a consumed queue.
+    public func decodingDefaults(of queue: Queue) -> QueueDefaults {
+        QueueDefaults(
+            org: queue.defaultOrg, context: queue.defaultContext, allowedOrgs: Set(queue.allowedOrgs),
+            honoursReplay: queue.name == commands.replayQueue)
     }
 
     /// The orgs as the decoder knows them. A misconfigured one is among them where its id is known: its commands are

@@ -21,8 +21,8 @@ public struct SettingsChange: Sendable, Hashable {
 extension Settings {
     /// What a worker with these settings runs with once it is told `new`.
     ///
-    /// Taken over are orgs with all that they have, `commands`, `answers.allowReplyTo`, and of the queues their
-    /// `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
+    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, and of the
+    /// queues their `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
     public func reloading(_ new: Settings) -> (settings: Settings, change: SettingsChange) {
         var change = SettingsChange()
         var next = self
@@ -46,6 +46,8 @@ extension Settings {
         }
 
         next.commands = new.commands
+        // It is consumed like the queues.
+        next.commands.replayQueue = commands.replayQueue
         next.answers.allowReplyTo = new.answers.allowReplyTo
         for index in next.queues.indices {
             guard let queue = new.queues.first(where: { $0.name == next.queues[index].name }) else { continue }
@@ -79,6 +81,7 @@ extension Settings {
             (Keys.queueNames.entry, queues.map(\.name) != other.queues.map(\.name)),
             (Keys.prefetch.entry, differsInSharedQueues(from: other, \.prefetch)),
             (Keys.queueConcurrency.entry, differsInSharedQueues(from: other, \.concurrency)),
+            (Keys.replayQueue.entry, differs(\.commands.replayQueue)),
             (Keys.resultsQueue.entry, differs(\.answers.queue)),
             (Keys.deadLetterQueue.entry, differs(\.answers.deadLetterQueue)),
             (Keys.copyDirectReplies.entry, differs(\.answers.copyDirectReplies)),

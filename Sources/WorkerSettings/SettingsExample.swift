@@ -54,6 +54,7 @@ extension Settings {
           futureTolerance: 5m
           transferDeadline: 40s
           honourReplay: false
+          replayQueue: routing.commands.replay   # for replayed dead letters; the worker consumes it too
 
         http:
           connectTimeout: 5s

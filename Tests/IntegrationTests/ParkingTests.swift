@@ -91,6 +91,33 @@ struct ParkingTests {
         }
     }
 
+    @Test("A replay is honoured on the replay queue alone, and stays one while its org is parked")
+    func replayIsParked() async throws {
+        try await withHarness(HarnessOptions(settings: Self.settings)) { harness in
+            let worker = try await harness.startWorker()
+            try harness.sandbox.add(Fault(.status, match: .init(org: Self.acme), status: 400))
+            var command = CommandSpec.route()
+            #expect(try await harness.ask(command)[0].outcome == .rejected)
+            harness.sandbox.removeFaults()
+            command.message.properties.headers["Replay"] = .int32(1)
+            let ignored = try await harness.ask(command)[0]
+            #expect(ignored.outcome == .rejected && ignored.duplicate)
+
+            try harness.sandbox.add(Fault(.status, match: .init(org: Self.acme), status: 503))
+            let replay = command
+            async let sent = CommandSender(harness.broker, queue: harness.replays).send(
+                [replay], awaitingAnswers: .seconds(60))
+            let lot = ParkingQueue.name(of: harness.replays, org: try #require(OrgID(Self.acme)))
+            try await until("the parked replay") { try await harness.ready(in: lot) == 1 }
+            harness.sandbox.removeFaults()
+            let answer = try #require(try await sent[0].answer)
+            #expect(answer.outcome == .succeeded && answer.replay == 1 && answer.requestID == replay.id)
+            #expect(harness.sandbox.effects(of: replay.id).effects == 1)
+            #expect(await worker.stop() == .code(0))
+            #expect(try await harness.left(in: harness.replays) == 0)
+        }
+    }
+
     @Test("A worker that is killed while it has parked an org leaves nothing behind that its successor does not find")
     func workerKilledWhileParked() async throws {
         try await withHarness(HarnessOptions(settings: Self.settings)) { harness in

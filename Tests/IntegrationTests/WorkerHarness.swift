@@ -21,8 +21,8 @@ struct HarnessOptions: Sendable {
     /// The shared broker when absent.
     var brokerURL: String?
     var store = Store.sqlite
-    /// Arguments of the results queue.
-    var resultsArguments: FieldTable = ["x-queue-type": .string("quorum")]
+    /// Arguments of the results queue, where they are not those of the topology.
+    var resultsArguments: FieldTable?
     var sandbox = SandboxSettings()
     /// Whether the folder `orgs` of the test's own folder may hold further orgs.
     var usesOrgsFolder = false
@@ -77,6 +77,7 @@ final class WorkerHarness: Sendable {
     let queues: [String]
     let results: String
     let deadLetters: String
+    let replays: String
     private let options: HarnessOptions
     private let children = Collected<ChildProcess>()
 
@@ -91,6 +92,7 @@ final class WorkerHarness: Sendable {
         queues = options.queues.map { "\(name).\($0.suffix)" }
         results = "\(name).results"
         deadLetters = "\(name).dead-letters"
+        replays = "\(name).commands.replay"
         folder = try TemporaryFolder()
         let token = try folder.write("a-token\n", to: "token")
         let queueLines = zip(queues, options.queues).map { "  \($0): \($1.settings)" }.joined(separator: "\n")
@@ -110,6 +112,8 @@ final class WorkerHarness: Sendable {
             answers:
               queue: \(results)
               deadLetterQueue: \(deadLetters)
+            commands:
+              replayQueue: \(replays)
             store:
               url: "\(try options.store.url(in: folder))"
             defaults:
@@ -236,9 +240,12 @@ final class WorkerHarness: Sendable {
     // MARK: Topology
 
     var topology: Topology {
-        var topology = Topology(commandsQueues: queues, resultsQueue: results, deadLetterQueue: deadLetters)
-        for index in topology.queues.indices where topology.queues[index].name == results {
-            topology.queues[index].arguments = options.resultsArguments
+        var topology = Topology(
+            commandsQueues: queues + [replays], resultsQueue: results, deadLetterQueue: deadLetters)
+        if let arguments = options.resultsArguments,
+            let index = topology.queues.firstIndex(where: { $0.name == results })
+        {
+            topology.queues[index].arguments = arguments
         }
         return topology
     }
@@ -246,7 +253,9 @@ final class WorkerHarness: Sendable {
     /// The parking queues of all orgs; most never exist.
     var parkingQueues: [String] {
         let orgs = ["00D000000000001", "00D000000000002"] + options.orgs.map { String($0.id.prefix(15)) }
-        return queues.flatMap { queue in orgs.compactMap { OrgID($0) }.map { ParkingQueue.name(of: queue, org: $0) } }
+        return (queues + [replays]).flatMap { queue in
+            orgs.compactMap { OrgID($0) }.map { ParkingQueue.name(of: queue, org: $0) }
+        }
     }
 
     func declareQueues() async throws {

@@ -16,12 +16,13 @@ import Testing
     private func progress(
         _ kind: CommandKind = .route, policy: OrgPolicy = OrgPolicy(), deadline: Timestamp? = nil,
         issuedAt: Timestamp? = nil, routingType: String = "Initial", earlierDeliveries: Int = 0, parks: Bool = false,
-        provenContext: String? = nil
+        provenContext: String? = nil, replay: Int = 0, acceptsSecondEffect: Bool = false
     ) -> CommandProgress {
         let command = RouteCommand(
             key: CommandKey(org: Self.org, kind: kind, request: key.request), context: "P_C", conversation: "c1",
             routingType: kind == .route ? routingType : nil, payload: Array("{}".utf8),
-            fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, deadline: deadline)
+            fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, deadline: deadline,
+            replay: replay, acceptsSecondEffect: acceptsSecondEffect)
         return CommandProgress(
             command: command, policy: policy,
             delivery: .init(
@@ -225,6 +226,16 @@ import Testing
     @Test mutating func acommandOlderThanTheRetentionExpires() {
         var progress = progress(issuedAt: at(0).wall)
         #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))) == .expired)
+    }
+
+    @Test mutating func anOldReplayIsCalledWhenASecondEffectIsAccepted() {
+        var refused = progress(issuedAt: at(0).wall, replay: 1)
+        #expect(outcome(refused.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))) == .expired)
+        var accepted = progress(issuedAt: at(0).wall, replay: 1, acceptsSecondEffect: true)
+        #expect(
+            accepted.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700)) == .call(timeout: .seconds(10)))
+        var first = progress(issuedAt: at(0).wall, acceptsSecondEffect: true)
+        #expect(outcome(first.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))) == .expired)
     }
 
     @Test mutating func aCallNeverOutlastsItsLease() {

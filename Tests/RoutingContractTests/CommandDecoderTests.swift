@@ -146,6 +146,8 @@ import Testing
         rules.honoursReplay = true
         let honoured = try Sample.decode(replayed, rules: rules).get()
         #expect(honoured.replay == 2 && honoured.acceptsSecondEffect)
+        let onReplayQueue = try Sample.decode(replayed, queue: QueueDefaults(honoursReplay: true)).get()
+        #expect(onReplayQueue.replay == 2 && onReplayQueue.acceptsSecondEffect)
         let text = Sample.message(Sample.route, ["Replay": .string("3"), "Accept-Duplicate": .boolean(false)])
         #expect(try Sample.decode(text, rules: rules).get().replay == 3)
         for wrong in [FieldValue.int8(-1), .string("many"), .int64(.max), .boolean(true)] {

@@ -46,6 +46,13 @@ import Testing
             "queues: {a: {concurrency: 64}, b: {}}",
             "6:32: queues.b.concurrency: the other queues' shares take all of worker.concurrency (64), give this queue a "
                 + "share too"),
+        Case(
+            "queues: {a: {concurrency: 64}}",
+            "6:27: queues.a.concurrency: the queues' shares take all of worker.concurrency (64), leave some of it to "
+                + "commands.replayQueue"),
+        Case(
+            "commands: {replayQueue: routing.results}",
+            "6:25: commands.replayQueue: is also answers.queue, choose another name for one of them"),
         Case("queues: {}", ""),
         Case("queues:", ""),
         Case("worker:", ""),

@@ -35,7 +35,7 @@ import Testing
         #expect(settings.worker.name == "worker-1")
         #expect(settings.http.proxy?.secretValue == "http://proxy.example.com:3128")
         #expect(settings.queues[1].defaultOrg == "acme")
-        #expect(settings.queues[1].decodingDefaults.allowedOrgs == ["acme"])
+        #expect(settings.decodingDefaults(of: settings.queues[1]).allowedOrgs == ["acme"])
         #expect(settings.amqp.keyFile == "/etc/route-worker/client.key")
     }
 
@@ -86,7 +86,16 @@ import Testing
             rules.replyAllowList
                 == contract.replyAllowList + [.prefix("routing.replies."), .queue("routing.results")])
         #expect(rules.honoursReplay == contract.honoursReplay)
-        #expect(rules.reservedQueues == ["routing.commands", "routing.dead-letters"])
+        #expect(rules.reservedQueues == ["routing.commands", "routing.commands.replay", "routing.dead-letters"])
+    }
+
+    @Test func replayCountsCountOnTheReplayQueueAlone() throws {
+        let settings = try load(minimal + "commands: {replayQueue: again}\n")
+        #expect(settings.consumedQueues.map(\.name) == ["routing.commands", "again"])
+        #expect(settings.consumedQueues.map { settings.decodingDefaults(of: $0).honoursReplay } == [false, true])
+        let listed = try load(minimal + "queues: {a: {}, b: {prefetch: 7}}\ncommands: {replayQueue: b}\n")
+        #expect(listed.consumedQueues == listed.queues)
+        #expect(listed.decodingDefaults(of: listed.queues[1]).honoursReplay)
     }
 
     @Test func orgsAreFoundByAliasAndId() throws {

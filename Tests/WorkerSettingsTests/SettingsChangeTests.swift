@@ -78,6 +78,7 @@ import Testing
                 "answers: {queue: r, deadLetterQueue: d, copyDirectReplies: false}\n",
                 ["answers.queue", "answers.deadLetterQueue", "answers.copyDirectReplies"]
             ),
+            ("commands: {replayQueue: again}\n", ["commands.replayQueue"]),
             ("store: {url: 'memory:', lease: 50s}\n", ["store.url", "store.lease"]),
             ("http: {maximumConnections: 9}\n", ["http.maximumConnections"]),
             ("log: {level: debug, format: json}\n", ["log.level", "log.format"]),

@@ -71,6 +71,7 @@ struct Assignment: Sendable {
         amqp: {url: "\(servers.amqpURL)"}
         worker: {concurrency: \(concurrency)}
         queues: {"\(commands)": {}}
+        commands: {replayQueue: "\(commands)"}
         answers: {queue: "\(results)", deadLetterQueue: "\(deadLetters)"}
         store: {url: "\(storeURL ?? "memory:")"}
         http: {maximumConnections: \(concurrency)}

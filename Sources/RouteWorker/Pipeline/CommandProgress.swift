@@ -291,7 +291,10 @@ struct CommandProgress {
                 message: "\(attempts) calls were made, the budget of this org", reason: "attempts-exhausted")
             return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
         }
-        if let issuedAt = command.issuedAt, now.wall - issuedAt > delivery.retention {
+        // Even a dead letter may be that of a success whose answer had nowhere to go, and its record is gone by then: the
+        // operator who replays it must accept that it is called again.
+        let isAcceptedReplay = command.replay > 0 && command.acceptsSecondEffect
+        if !isAcceptedReplay, let issuedAt = command.issuedAt, now.wall - issuedAt > delivery.retention {
             let error = CommandError(
                 message: "issued longer ago than outcomes are kept, so a duplicate could no longer be told",
                 reason: "older-than-retention")

@@ -9,6 +9,9 @@ public import RoutingContract
 /// Commands queues are quorum queues with a delivery limit far above what the worker lets happen, whose own dead letters
 /// (rejected messages) go to the dead-letter queue at least once; that strategy needs `reject-publish` (RabbitMQ, "Quorum
 /// Queues", dead lettering).
+///
+/// Nor may the broker drop answers and dead letters for having been delivered often, as RabbitMQ 4 does after 20 times
+/// where nothing else is declared: whoever looks at a dead letter and puts it back has it delivered once more.
 public struct Topology: Sendable, Hashable {
     /// A queue as it should be.
     public struct Queue: Sendable, Hashable {
@@ -43,6 +46,8 @@ public struct Topology: Sendable, Hashable {
 
     /// High, since the worker counts deliveries itself and ends a command long before.
     public static let deliveryLimit: Int32 = 1000
+    /// Every look at the dead letters counts as a delivery of each.
+    public static let deadLetterDeliveryLimit: Int32 = 1_000_000
 
     public var queues: [Queue]
     private let commandsQueues: [String]
@@ -56,8 +61,12 @@ public struct Topology: Sendable, Hashable {
                 name: name,
                 arguments: Self.losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: Self.deliveryLimit))
         }
-        for name in [resultsQueue, deadLetterQueue] {
-            queues.append(Queue(name: name, arguments: ["x-queue-type": .string("quorum")]))
+        for (name, limit) in [
+            (resultsQueue, Self.deliveryLimit), (deadLetterQueue, Self.deadLetterDeliveryLimit),
+        ] {
+            queues.append(
+                Queue(
+                    name: name, arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))
         }
     }
 

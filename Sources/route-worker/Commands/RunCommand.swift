@@ -52,7 +52,7 @@ struct RunCommand: AsyncParsableCommand {
             decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
             api: client, publisher: answers, directReplies: directReplies, logger: logger,
             wallClock: StoreClock.system.now)
-        let ready = ReadyFile(path: readyFile, queues: Set(settings.queues.map(\.name)))
+        let ready = ReadyFile(path: readyFile, queues: Set(settings.consumedQueues.map(\.name)))
         let consumer = try AMQPConsumer(
             settings.brokerConfiguration("consumer"), subscriptions: settings.subscriptions
         ) { event in

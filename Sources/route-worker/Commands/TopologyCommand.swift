@@ -78,6 +78,7 @@ struct TopologyCommand: AsyncParsableCommand {
 extension Settings {
     var topology: Topology {
         Topology(
-            commandsQueues: queues.map(\.name), resultsQueue: answers.queue, deadLetterQueue: answers.deadLetterQueue)
+            commandsQueues: consumedQueues.map(\.name), resultsQueue: answers.queue,
+            deadLetterQueue: answers.deadLetterQueue)
     }
 }

@@ -71,7 +71,7 @@ actor Reloader {
         let (fixed, oauth) = callable.tokenSources
         try OAuthTokens.check(oauth)
         let decoder = CommandDecoder(rules: next.decodingRules, orgs: next.orgDirectory)
-        let queueDefaults = next.queues.map(\.decodingDefaults)
+        let queueDefaults = next.consumedQueues.map { next.decodingDefaults(of: $0) }
         let policies = callable.policies
         try await pipeline.loop.submit { [caller, pipeline] in
             caller.client.replaceOrgs(with: orgs)

@@ -151,9 +151,9 @@ extension Settings {
     var pipelineSettings: PipelineSettings {
         PipelineSettings(
             worker: worker.name, concurrency: worker.concurrency,
-            queues: queues.map {
+            queues: consumedQueues.map {
                 PipelineSettings.Queue(
-                    name: $0.name, reservedConcurrency: $0.concurrency, defaults: $0.decodingDefaults)
+                    name: $0.name, reservedConcurrency: $0.concurrency, defaults: decodingDefaults(of: $0))
             },
             answers: PipelineSettings.Answers(
                 queue: answers.queue, deadLetterQueue: answers.deadLetterQueue,
@@ -162,7 +162,7 @@ extension Settings {
     }
 
     var subscriptions: [Subscription] {
-        queues.map { Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch)) }
+        consumedQueues.map { Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch)) }
     }
 }
 
