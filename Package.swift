@@ -227,7 +227,8 @@ let package = Package(
             dependencies: ["PrometheusMetrics", .product(name: "CoreMetrics", package: "swift-metrics")],
             swiftSettings: settings),
         .testTarget(
-            name: "WorkerSettingsTests", dependencies: ["RoutingContract", "TestSupport", "WorkerSettings"], swiftSettings: settings),
+            name: "WorkerSettingsTests", dependencies: ["RoutingContract", "TestSupport", "WorkerSettings"],
+            swiftSettings: settings),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
