@@ -161,9 +161,18 @@ enum SQLiteOpening {
     /// Whether the database is empty.
     /// - Throws: ``StoreError/unusable(_:)`` for one that is not ours or of a later version.
     private static func needsSchema(_ database: Database) throws -> Bool {
-        let application = try Int64.fetchOne(database, sql: "PRAGMA application_id") ?? 0
-        let version = try Int64.fetchOne(database, sql: "PRAGMA user_version") ?? 0
-        let tables = try Int64.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") ?? 0
+        // In one statement, so of one state of the file: between two, another process may create the tables.
+        let header = try Row.fetchOne(
+            database,
+            sql: """
+                SELECT
+                    (SELECT count(*) FROM sqlite_master),
+                    (SELECT application_id FROM pragma_application_id),
+                    (SELECT user_version FROM pragma_user_version)
+                """)
+        let tables: Int64 = header?[0] ?? 0
+        let application: Int64 = header?[1] ?? 0
+        let version: Int64 = header?[2] ?? 0
         if application == 0, version == 0, tables == 0 { return true }
         guard application == applicationID else {
             throw StoreError.unusable("the file belongs to another application: name another path")
