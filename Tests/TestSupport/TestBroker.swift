@@ -24,7 +24,7 @@ public enum TestDatabase: String, Sendable, CaseIterable {
     public var url: String { get throws { try environment("\(rawValue.uppercased())_URL") } }
 }
 
-/// A Python that has pika, for tests with a client that is not ours.
+/// A Python that has pika and openapi-core, for tests with a client or a validator that is not ours.
 public enum TestPython {
     public static var interpreter: String { get throws { try environment("ROUTE_WORKER_TEST_PYTHON") } }
 }
