@@ -48,4 +48,24 @@ struct ReloadTests {
             #expect(await worker.stop() == .code(0))
         }
     }
+
+    @Test("A rate limit that a reload brings is shared by the workers")
+    func rateLimit() async throws {
+        try await withHarness { harness in
+            let workers = [try await harness.startWorker(), try await harness.startWorker()]
+            for worker in workers { try await worker.line(containing: "sharing the rate limits workers=2") }
+            let settings = try String(contentsOfFile: harness.configFile, encoding: .utf8)
+            let limited = settings.replacing("acme: {", with: "acme: {rateLimit: 10, ")
+            try limited.write(toFile: harness.configFile, atomically: true, encoding: .utf8)
+            for worker in workers { try await reload(worker, "reloaded changed=acme") }
+
+            let answers = try harness.collectAnswers()
+            let start = ContinuousClock.now
+            try await harness.send((0..<40).map { _ in CommandSpec.route() })
+            try await answers.answered(40)
+            // One second's worth at once, the other thirty one by one; with a whole rate each it would be a second.
+            #expect(ContinuousClock.now - start >= .milliseconds(2500))
+            for worker in workers { #expect(await worker.stop() == .code(0)) }
+        }
+    }
 }

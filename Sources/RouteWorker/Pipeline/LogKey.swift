@@ -37,4 +37,6 @@ public enum LogKey {
     public static let version = "version"
     public static let waiting = "waiting"
     public static let worker = "worker"
+    /// How many of them consume the commands queue.
+    public static let workers = "workers"
 }

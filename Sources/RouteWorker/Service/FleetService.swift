@@ -7,7 +7,7 @@ public import ServiceLifecycle
 /// Counts the workers that share the rate limits, and looks for parking queues whose worker is gone.
 public struct FleetService: Service {
     private let configuration: AMQPConfiguration
-    private let queue: String?
+    private let queue: String
     private let pipeline: DeliveryPipeline
     private let logger: Logger
 
@@ -16,8 +16,9 @@ public struct FleetService: Service {
     private static let searchInterval: Duration = .seconds(600)
     private static let searchRetry: Duration = .seconds(5)
 
-    /// - Parameter queue: the commands queue whose consumers are the fleet; `nil` where nobody asks for their number.
-    public init(_ configuration: AMQPConfiguration, queue: String?, pipeline: DeliveryPipeline, logger: Logger) {
+    /// - Parameter queue: the commands queue whose consumers are the fleet. They are counted also while no org has a rate
+    ///   limit, since a reload may bring one.
+    public init(_ configuration: AMQPConfiguration, queue: String, pipeline: DeliveryPipeline, logger: Logger) {
         self.configuration = configuration
         self.queue = queue
         self.pipeline = pipeline
@@ -28,7 +29,7 @@ public struct FleetService: Service {
         try? await cancelWhenGracefulShutdown {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await search() }
-                if let queue { group.addTask { try await count(queue) } }
+                group.addTask { try await count() }
                 try await group.waitForAll()
             }
         }
@@ -43,12 +44,17 @@ public struct FleetService: Service {
         }
     }
 
-    private func count(_ queue: String) async throws {
+    private func count() async throws {
+        var known = 1
         while true {
             do {
                 try await AMQPAdmin.withConnection(configuration) { admin in
                     while true {
-                        if let state = try await admin.queue(queue) { await pipeline.share(among: state.consumers) }
+                        if let workers = try await admin.queue(queue)?.consumers, workers > 0, workers != known {
+                            known = workers
+                            await pipeline.share(among: workers)
+                            logger.info("sharing the rate limits", metadata: [LogKey.workers: "\(workers)"])
+                        }
                         try await Task.sleep(for: Self.countInterval)
                     }
                 }

@@ -63,7 +63,6 @@ struct RunCommand: AsyncParsableCommand {
             settings.brokerConfiguration("parking"), deadLetterQueue: settings.answers.deadLetterQueue
         ) { pipeline.receive($0) }
         await pipeline.park(in: parking)
-        let fleetQueue = settings.orgs.contains { $0.rateLimit != nil } ? settings.queues.first?.name : nil
         publisher.start()
         directReplies.start()
         logger.info(
@@ -86,7 +85,8 @@ struct RunCommand: AsyncParsableCommand {
                 ClosingService { await directReplies.close() },
                 ClosingService { await client.shutDown() },
                 FleetService(
-                    try settings.brokerConfiguration("fleet"), queue: fleetQueue, pipeline: pipeline, logger: logger),
+                    try settings.brokerConfiguration("fleet"), queue: settings.queues[0].name, pipeline: pipeline,
+                    logger: logger),
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, parking: parking,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
