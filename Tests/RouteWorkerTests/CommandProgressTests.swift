@@ -225,7 +225,10 @@ import Testing
 
     @Test mutating func acommandOlderThanTheRetentionExpires() {
         var progress = progress(issuedAt: at(0).wall)
-        #expect(outcome(progress.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))) == .expired)
+        let step = progress.claimed(.acquired(claim()), askedAt: at(3700), now: at(3700))
+        #expect(outcome(step) == .expired)
+        guard case .release(_, .unbound, .end(let ending)) = step else { Issue.record("\(step)"); return }
+        #expect(ending.result.error?.message.contains("issued 100000 ms longer ago") == true)
     }
 
     @Test mutating func anOldReplayIsCalledWhenASecondEffectIsAccepted() {
@@ -405,6 +408,19 @@ import Testing
         _ = progress.claimed(.acquired(claim(2)), askedAt: at(2), now: at(2))
         // The second attempt is the last.
         #expect(outcome(progress.called(misconfigured, now: at(3), using: &random)) == .exhausted)
+    }
+
+    @Test mutating func whereItCannotBeParkedEveryRequestCountsOnce() {
+        let busy = CallResult.answered(CallAnswer(status: 503, body: [], retryAfter: "60"))
+        var twice = answer(403, #"{"code":10003}"#)
+        twice.refusedRequests = 1
+        for (result, requests) in [(busy, 1), (twice, 2)] {
+            var progress = progress(parks: true)
+            _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+            #expect(parked(progress.called(result, now: at(1), using: &random)) != nil)
+            _ = progress.notParked(using: &random)
+            #expect(progress.attempts == requests)
+        }
     }
 
     @Test mutating func anOwnContextThatDoesNotFitIsRefusedWhereAnotherHasJustBeenProven() {

@@ -70,6 +70,8 @@ struct CommandProgress {
     private var storeFailures = 0
     private var mustClear = false
     private var canPark: Bool
+    /// Requests of the last call that do not count, unless the command stays here after all.
+    private var uncounted = 0
     /// What the last call meant.
     private(set) var lastVerdict: Verdict?
 
@@ -214,7 +216,7 @@ struct CommandProgress {
     /// The org's trouble could not put the command aside: it is tried again in place from now on.
     mutating func notParked(using generator: inout some RandomNumberGenerator) -> Step {
         canPark = false
-        attempts += 1
+        attempts += uncounted
         return .wait(policy.retry.backoff.delay(afterFailures: attempts, using: &generator))
     }
 
@@ -295,8 +297,9 @@ struct CommandProgress {
         // operator who replays it must accept that it is called again.
         let isAcceptedReplay = command.replay > 0 && command.acceptsSecondEffect
         if !isAcceptedReplay, let issuedAt = command.issuedAt, now.wall - issuedAt > delivery.retention {
+            let late = (now.wall - issuedAt - delivery.retention).wholeMilliseconds
             let error = CommandError(
-                message: "issued longer ago than outcomes are kept, so a duplicate could no longer be told",
+                message: "issued \(late) ms longer ago than outcomes are kept, so a duplicate could no longer be told",
                 reason: "older-than-retention")
             return expire(error, now)
         }
@@ -383,8 +386,10 @@ struct CommandProgress {
             guard attempts < policy.retry.attempts else {
                 return record(mayHaveTakenEffect ? .unknown : .exhausted, error, now)
             }
+            uncounted = 0
         } else {
             attempts -= requests
+            uncounted = requests
         }
         return release(then: .park(reason))
     }
