@@ -71,9 +71,11 @@ struct CircuitBreaker: Sendable, Hashable {
             return false
         case .closed:
             count(failed, now)
+            // Only a failure can open it, and most calls are none.
+            guard failed else { return false }
             let calls = buckets.reduce(0) { $0 + $1.calls }
             let failures = buckets.reduce(0) { $0 + $1.failures }
-            guard calls >= settings.minimumCalls, failures * 100 >= calls * settings.failurePercent, failed else {
+            guard calls >= settings.minimumCalls, failures * 100 >= calls * settings.failurePercent else {
                 return false
             }
             open()
