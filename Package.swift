@@ -219,6 +219,7 @@ let package = Package(
             name: "RouteWorkerTests",
             dependencies: [
                 "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "RouteWorker", "RoutingContract",
+                "TestSupport",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),

@@ -5,6 +5,7 @@ import AMQPMessage
 import Foundation
 import InteractionAPI
 import RoutingContract
+import TestSupport
 import Testing
 
 @testable import RouteWorker
@@ -36,7 +37,7 @@ import Testing
 
     @Test func commandsOfAnOrgWithoutATokenComeBackInOrderWhenThereIsOne() async throws {
         // The command, and two probes.
-        await stage([Self.noToken, Self.noToken, Self.noToken]) { stage in
+        try await stage([Self.noToken, Self.noToken, Self.noToken]) { stage in
             stage.deliver(
                 PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2),
                 PipelineStage.delivery(3, request: 3, conversation: "c2"))
@@ -52,7 +53,7 @@ import Testing
             #expect(results.allSatisfy { $0.text.contains(#""attempts":1"#) })
             #expect(stage.publisher.messages(to: "routing.dead-letters").isEmpty)
             // The marker of the last turn goes, too.
-            while stage.lots!.count(Self.lot) > 0 { try? await Task.sleep(for: .milliseconds(5)) }
+            try await until("an empty parking queue") { stage.lots!.count(Self.lot) == 0 }
         }
     }
 
@@ -67,13 +68,14 @@ import Testing
     }
 
     @Test func freshCommandsDoNotOvertakeParkedOnes() async throws {
-        await stage([Self.noToken]) { stage in
+        try await stage([Self.noToken]) { stage in
             for request in 1...40 {
                 stage.deliver(
                     PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 3)"))
+                // Not awaited but spread: some come before the org is parked, some while it is and while it returns.
                 if request % 7 == 0 { try? await Task.sleep(for: .milliseconds(1)) }
             }
-            await eventuallyAnswered(40, stage)
+            try await until("all answers") { answers(stage).count >= 40 }
             for conversation in 0..<3 {
                 let mine = answers(stage).compactMap { Int($0.dropFirst("call-".count)) }
                     .filter { $0 % 3 == conversation }
@@ -88,7 +90,7 @@ import Testing
         var policy = policy()
         policy.parking!.probe = Backoff(minimum: .seconds(600), maximum: .seconds(600))
         policy.minimumCallTime = .zero
-        await stage([Self.noToken], policy: policy) { stage in
+        try await stage([Self.noToken], policy: policy) { stage in
             let deadline = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000) + 300)
             stage.deliver(
                 PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2, deadline: deadline))
@@ -97,7 +99,7 @@ import Testing
             #expect(answers(stage) == ["call-2"])
             #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "expired")
             // The marker behind them goes, too; the other command stays.
-            while stage.lots!.count(Self.lot) > 1 { try? await Task.sleep(for: .milliseconds(5)) }
+            try await until("the marker's way out") { stage.lots!.count(Self.lot) <= 1 }
             #expect(stage.lots!.log.contains("look") && stage.lots!.count(Self.lot) == 1)
         }
     }
@@ -163,9 +165,5 @@ import Testing
             // One second's worth at once; the other five have to wait for a twentieth of a second each.
             #expect(ContinuousClock.now - start >= .milliseconds(240))
         }
-    }
-
-    private func eventuallyAnswered(_ count: Int, _ stage: PipelineStage) async {
-        while answers(stage).count < count { try? await Task.sleep(for: .milliseconds(5)) }
     }
 }

@@ -135,6 +135,7 @@ struct SteadyCommand: AsyncParsableCommand {
 /// When something happened first.
 private final class FirstTime: Sendable {
     private let lock = NSLock()
+    /// `nonisolated(unsafe)`: guarded by the lock.
     nonisolated(unsafe) private var time: UInt64?
 
     var at: UInt64? { lock.withLock { time } }

@@ -16,9 +16,10 @@ final class AnswerCollector: Sendable {
     }
 
     private let lock = NSLock()
-    /// Guarded by the lock.
+    /// `nonisolated(unsafe)`: guarded by the lock.
     nonisolated(unsafe) private var state: State
     private let onCount: @Sendable (Int) -> Void
+    /// `nonisolated(unsafe)`: set before it starts, and never again.
     nonisolated(unsafe) private var consumer: AMQPConsumer?
 
     /// - Parameter onCount: told after every batch how many commands have been answered, on the consumer's thread.

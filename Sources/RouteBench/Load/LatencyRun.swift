@@ -41,6 +41,7 @@ struct Latency: Codable, Sendable {
 /// Writes down when each command was sent and confirmed.
 private final class SendingTimes: Sendable {
     private let lock = NSLock()
+    // `nonisolated(unsafe)`: these are guarded by the lock.
     nonisolated(unsafe) private var sentAt: [UInt64]
     nonisolated(unsafe) private var confirmedAt: [UInt64]
     nonisolated(unsafe) private var failures = 0

@@ -43,6 +43,7 @@ private struct Snapshot: Sendable {
 /// Takes the first and the last snapshot, on the thread that counts the answers.
 private final class Stopwatch: Sendable {
     private let lock = NSLock()
+    // `nonisolated(unsafe)`: these are guarded by the lock.
     nonisolated(unsafe) private var pids: [Int32] = []
     nonisolated(unsafe) private var first: Snapshot?
     nonisolated(unsafe) private var last: Snapshot?
