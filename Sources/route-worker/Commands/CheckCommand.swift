@@ -177,9 +177,8 @@ struct CheckCommand: AsyncParsableCommand {
                 report.well(part, "\(org.baseURL) takes the token and the context")
             case .rejected(let error), .configuration(let error), .token(let error), .transient(let error, _),
                 .unknown(let error):
-                let hint = error.code.flatMap { AnswerCode.known($0)?.hint }.map { "; \($0)" } ?? ""
                 let code = error.code.map { ", code \($0)" } ?? ""
-                report.wrong(part, "\(org.baseURL): HTTP \(answer.status)\(code): \(error.message)\(hint)")
+                report.wrong(part, "\(org.baseURL): HTTP \(answer.status)\(code): \(error.message)")
             }
         }
     }
