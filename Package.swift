@@ -104,7 +104,8 @@ let package = Package(
         .target(
             name: "RouteWorker",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "RoutingContract",
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics", "RoutingContract",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -218,8 +219,8 @@ let package = Package(
         .testTarget(
             name: "RouteWorkerTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "RouteWorker", "RoutingContract",
-                "TestSupport",
+                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics", "RouteWorker",
+                "RoutingContract", "TestSupport",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),

@@ -133,7 +133,7 @@ struct PipelineStage: Sendable {
         api: ScriptedAPI = ScriptedAPI(), publisher: ScriptedPublisher = ScriptedPublisher(),
         policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
         concurrency: Int = 4, lots: ScriptedLots? = nil, store: (any IdempotencyStore)? = nil,
-        _ body: (PipelineStage) async throws -> Void
+        metrics: PipelineMetrics = PipelineMetrics(), _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         let (settlements, settle) = AsyncStream<Settlement>.makeStream()
         var rules = DecodingRules()
@@ -146,7 +146,7 @@ struct PipelineStage: Sendable {
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
             directReplies: publisher, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            wallClock: StoreClock.system.now)
+            metrics: metrics, wallClock: StoreClock.system.now)
         let stage = PipelineStage(
             pipeline: pipeline, api: api, publisher: publisher, settlements: settlements, lots: lots)
         if let lots {
@@ -175,7 +175,8 @@ struct PipelineStage: Sendable {
 
     static func delivery(
         _ tag: UInt64, generation: UInt64 = 1, command: String = "route", request: Int = 1, conversation: String = "c1",
-        attribute: String = "", issuedAt: Timestamp? = nil, deadline: Timestamp? = nil, replyTo: String? = nil,
+        type: String = "Initial", attribute: String = "", issuedAt: Timestamp? = nil, deadline: Timestamp? = nil,
+        replyTo: String? = nil,
         redelivered: Bool = false
     ) -> Delivery {
         let requestID =
@@ -185,7 +186,7 @@ struct PipelineStage: Sendable {
         ]
         if let issuedAt { headers["IssuedAt"] = .int64(issuedAt.milliseconds) }
         if let deadline { headers["Deadline"] = .int64(deadline.milliseconds) }
-        let routing = command == "route" ? #","routingType":"Initial"\#(attribute)"# : ""
+        let routing = command == "route" ? #","routingType":"\#(type)"\#(attribute)"# : ""
         return Delivery(
             receipt: Receipt(generation: generation, channel: 1, deliveryTag: tag), queue: queue, routingKey: queue,
             redelivered: redelivered,

@@ -15,9 +15,9 @@ struct Announcement: Sendable {
     /// Whether the outcome asks for a dead letter. The first delivery of a command places it, and every redelivery
     /// places it again, since nobody knows how far the one before came; a duplicate that the platform sent needs none.
     let needsDeadLetter: Bool
-    private let subject: AnswerSubject
+    let subject: AnswerSubject
     private let delivery: Delivery
-    private let isDuplicate: Bool
+    let isDuplicate: Bool
 
     /// How a valid command ended.
     init(of ending: Ending, for command: RouteCommand, _ delivery: Delivery, _ settings: PipelineSettings) {

@@ -97,6 +97,9 @@ struct ConversationLanes<Key: LaneKey, Item> {
         lines = Array(repeating: Line(), count: reserved.count)
     }
 
+    /// Lanes in which something waits or works.
+    var laneCount: Int { lanes.count }
+
     var isIdle: Bool { running == 0 && paused == 0 }
 
     mutating func deliver(_ item: Item, key: Key?, source: Int) {

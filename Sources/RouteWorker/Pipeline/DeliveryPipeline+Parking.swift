@@ -55,6 +55,7 @@ extension DeliveryPipeline {
 
     /// Puts a valid command into its lane, or keeps it back while its org turns.
     func enter(_ work: Work) {
+        metrics.entered(work)
         guard let org = work.org else { return lanes.deliver(work, key: nil, source: work.queue) }
         know(org)
         switch work.place {
@@ -69,6 +70,7 @@ extension DeliveryPipeline {
 
     /// A delivery has left the lanes, settled or not.
     func left(_ work: Work) {
+        metrics.left(work)
         if let lot = work.place.lot {
             guard let org = parkingPlaces[lot]?.org else { return }
             return run(orgs[org]!.gate.finished(from: lot, now: moment().uptime), org)

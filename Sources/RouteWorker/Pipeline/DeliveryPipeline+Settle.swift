@@ -13,6 +13,7 @@ extension DeliveryPipeline {
     /// - Returns: how to settle it with the broker; `nil` leaves it unacknowledged, to be delivered again when its
     ///   channel closes.
     func settle(_ work: Work, _ ticket: Lanes.Ticket) async -> Settlement? {
+        let startedAt = moment().wall
         let announcement: Announcement
         switch work.decoded {
         case .success(let command):
@@ -20,7 +21,9 @@ extension DeliveryPipeline {
             switch await complete(command, work, ticket) {
             case .ended(let ending):
                 announcement = Announcement(of: ending, for: command, work.delivery, settings)
-            case .parked: return .ack(work.delivery.receipt)
+            case .parked:
+                metrics.parked(command.key.org)
+                return .ack(work.delivery.receipt)
             case .left: return nil
             }
         case .failure(let invalid):
@@ -28,6 +31,8 @@ extension DeliveryPipeline {
                 of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
         }
         let settlement = await announce(announcement, work, ticket)
+        metrics.ended(
+            announcement, work, startedAt: startedAt, now: moment().wall, isAnnounced: settlement != nil)
         if settlement != nil { log(announcement) }
         return settlement
     }
@@ -87,12 +92,12 @@ extension DeliveryPipeline {
                     step = .wait(progress.storeBackoff(using: &generator))
                 }
             case .call(let timeout):
-                let result = await api.perform(command, timeout: timeout)
+                let result = await call(command, timeout)
                 step = progress.called(result, now: moment(), using: &generator)
                 hasToken = false
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .clear(let timeout):
-                let result = await api.perform(command.clearingItsConversation, timeout: timeout)
+                let result = await call(command.clearingItsConversation, timeout)
                 step = progress.cleared(result, now: moment(), using: &generator)
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .record(let claim, let result):
@@ -227,6 +232,13 @@ extension DeliveryPipeline {
 
     func publishBackoff(_ tries: Int) -> Duration {
         Backoff(minimum: .milliseconds(100), maximum: .seconds(10)).delay(afterFailures: tries, using: &generator)
+    }
+
+    private func call(_ command: RouteCommand, _ timeout: Duration) async -> CallResult {
+        let began = moment().uptime
+        let result = await api.perform(command, timeout: timeout)
+        metrics.called(for: command.key.org, took: moment().uptime - began, result)
+        return result
     }
 
     private func log(_ announcement: Announcement) {

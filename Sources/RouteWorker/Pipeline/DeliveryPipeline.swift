@@ -29,6 +29,9 @@ public actor DeliveryPipeline {
         let receivedAt: Timestamp
         /// How often its commands queue had delivered it before.
         let earlierDeliveries: Int
+        let type: TimedType
+        /// When the platform issued it; without that, its receipt.
+        let issuedAt: Timestamp
         /// Of a valid command, as the next.
         let org: OrgID?
         let conversation: ConversationKey?
@@ -47,8 +50,12 @@ public actor DeliveryPipeline {
             self.receivedAt = receivedAt
             self.earlierDeliveries = earlierDeliveries
             switch decoded {
-            case .success(let command): (org, conversation) = (command.key.org, command.conversationKey)
-            case .failure: (org, conversation) = (nil, nil)
+            case .success(let command):
+                (org, conversation) = (command.key.org, command.conversationKey)
+                (type, issuedAt) = (TimedType(command), command.issuedAt ?? receivedAt)
+            case .failure:
+                (org, conversation) = (nil, nil)
+                (type, issuedAt) = (.invalid, receivedAt)
             }
         }
     }
@@ -66,6 +73,7 @@ public actor DeliveryPipeline {
     var parking: (any ParkingLots)?
     let logger: Logger
     var generator = SystemRandomNumberGenerator()
+    var metrics: PipelineMetrics
 
     private(set) var decoder: CommandDecoder
     private let wallClock: @Sendable () -> Timestamp
@@ -109,7 +117,7 @@ public actor DeliveryPipeline {
     public init(
         settings: PipelineSettings, loop: any EventLoop, decoder: CommandDecoder, store: any IdempotencyStore,
         api: any RoutingAPI, publisher: any MessagePublisher, directReplies: any BestEffortPublisher,
-        logger: Logger, wallClock: @escaping @Sendable () -> Timestamp
+        logger: Logger, metrics: PipelineMetrics = PipelineMetrics(), wallClock: @escaping @Sendable () -> Timestamp
     ) {
         self.settings = settings
         self.loop = loop
@@ -119,6 +127,8 @@ public actor DeliveryPipeline {
         self.publisher = publisher
         self.directReplies = directReplies
         self.logger = logger
+        self.metrics = metrics
+        self.metrics.use(decoder.orgs)
         self.wallClock = wallClock
         queueIndex = Dictionary(
             uniqueKeysWithValues: settings.queues.enumerated().map { ($0.element.name, $0.offset) })
@@ -186,6 +196,7 @@ public actor DeliveryPipeline {
         decoder: CommandDecoder, queueDefaults: [QueueDefaults], policies: [OrgID: OrgPolicy]
     ) {
         self.decoder = decoder
+        metrics.use(decoder.orgs)
         for (index, defaults) in queueDefaults.enumerated() { settings.queues[index].defaults = defaults }
         use(policies: policies)
         pump()
@@ -249,6 +260,7 @@ public actor DeliveryPipeline {
     private func take(_ delivery: Delivery, _ receivedAt: Timestamp) {
         if let place = parkingPlaces[delivery.queue] { return takeParked(delivery, place, receivedAt) }
         guard let queue = queueIndex[delivery.queue] else { return }
+        metrics.delivered(queue: queue, redelivered: delivery.redelivered)
         enter(
             Work(
                 delivery: delivery, queue: queue,
@@ -283,6 +295,7 @@ public actor DeliveryPipeline {
             return true
         }
         for org in orgs.keys where !orgs[org]!.heldBack.isEmpty {
+            for work in orgs[org]!.heldBack where work.subscription == queue { metrics.left(work) }
             orgs[org]!.heldBack.removeAll { $0.subscription == queue }
         }
         for work in removed { left(work) }
@@ -373,6 +386,7 @@ public actor DeliveryPipeline {
     /// Waits without a slot; cut short when the worker drains or the delivery's channel is lost.
     func pause(_ duration: Duration, _ ticket: Lanes.Ticket, _ work: Work) async {
         lanes.pause(ticket)
+        metrics.paused()
         await withCheckedContinuation { continuation in
             let alarm = loop.assumeIsolated().scheduleTask(in: TimeAmount(duration)) {
                 self.assumeIsolated {
