@@ -38,6 +38,8 @@ public struct BatchReads: Sendable {
                 if request.issuedAt != nil { marks.insert(KeyBytes(request.conversationKey)) }
             case .record(_, let claim), .release(let claim, _):
                 commands.insert(KeyBytes(claim.key))
+            case .find(let key):
+                commands.insert(KeyBytes(key))
             case .purge:
                 break
             }
@@ -141,6 +143,10 @@ public struct BatchDecisions {
             if let problem = command?.problem { return .failed(problem) }
             if let mark = CommandRecord.mark(request, finding: command?.record) { leave(mark, request.conversationKey) }
             return .marked
+        case .find(let key):
+            let command = commands[KeyBytes(key)]
+            if let problem = command?.problem { return .failed(problem) }
+            return .found(command?.record)
         case .purge:
             return nil
         }
@@ -153,7 +159,7 @@ public struct BatchDecisions {
         let decision = CommandRecord.claim(
             request, finding: found, latestDelete: latestDelete, token: nextToken, at: now, keeping: retention)
         guard let record = decision.record else { return decision.result }
-        nextToken += 1
+        if record.token == nextToken { nextToken += 1 }
         write(record, key)
         if found == nil {
             commands[key]?.firstLook = CommandRecord.firstLook(request, at: now, keeping: retention)

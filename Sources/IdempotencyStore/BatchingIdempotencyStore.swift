@@ -23,7 +23,7 @@ public struct BatchSettings: Sendable, Hashable {
 ///
 /// No task and no hop belongs to a single operation: one runner works while anything waits and resumes the callers of a
 /// batch together, one timekeeper sleeps until the oldest deadline. A claim whose caller gave up is given back.
-public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyStore {
+public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyStore, StoreInspection {
     private typealias Waiter = CheckedContinuation<Result<StoreReply, StoreError>, Never>
 
     private let backend: Backend
@@ -72,6 +72,11 @@ public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyS
             if !more { break }
         }
         return removed
+    }
+
+    public func find(_ key: CommandKey) async throws(StoreError) -> CommandRecord? {
+        guard case .found(let record) = try await perform(.find(key)) else { mismatch() }
+        return record
     }
 
     /// Waits at most ``BatchSettings/timeLimit``; a backend that is stuck is closed once it comes back.

@@ -7,6 +7,11 @@ struct ByteWriter {
         bytes.reserveCapacity(capacity)
     }
 
+    /// Goes on behind these.
+    init(bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
     mutating func write(_ value: Int64) {
         var rest = UInt64(bitPattern: value << 1 ^ value >> 63)
         while rest >= 0x80 {

@@ -47,10 +47,12 @@ public struct CommandRecord: Sendable, Hashable {
     public var worker: String
     /// From then on the command may be forgotten.
     public var keepUntil: Timestamp
+    /// For people; no decision rests on it.
+    public var history: CommandHistory
 
     public init(
         fingerprint: Fingerprint, state: State, token: Int64, attempts: Int, mayHaveTakenEffect: Bool, replay: Int,
-        nonce: UInt64?, worker: String, keepUntil: Timestamp
+        nonce: UInt64?, worker: String, keepUntil: Timestamp, history: CommandHistory = CommandHistory()
     ) {
         self.fingerprint = fingerprint
         self.state = state
@@ -61,6 +63,7 @@ public struct CommandRecord: Sendable, Hashable {
         self.nonce = nonce
         self.worker = worker
         self.keepUntil = keepUntil
+        self.history = history
     }
 }
 
@@ -95,7 +98,7 @@ extension CommandRecord {
     /// - Parameters:
     ///   - record: what is remembered of the command; `nil` when it was never seen or is forgotten.
     ///   - latestDelete: the mark of the command's conversation; only asked for where ``ClaimRequest/canBeSuperseded``.
-    ///   - token: higher than every token given so far. It is used up if the decision has a record.
+    ///   - token: higher than every token given so far. It is used up if the decision's record carries it.
     ///   - now: the store's time.
     public static func claim(
         _ request: ClaimRequest, finding record: CommandRecord?, latestDelete: Timestamp?, token: Int64,
@@ -107,14 +110,19 @@ extension CommandRecord {
             ?? CommandRecord(
                 fingerprint: request.fingerprint, state: .released(before: nil), token: 0, attempts: 0,
                 mayHaveTakenEffect: false, replay: 0, nonce: nil, worker: "", keepUntil: now)
-        guard next.fingerprint == request.fingerprint else { return ClaimDecision(result: .conflict) }
+        guard next.fingerprint == request.fingerprint else {
+            next.note(.conflict, request, at: now)
+            return ClaimDecision(result: .conflict, record: next)
+        }
 
         var before: Ending?
         var isInterrupted = false
+        var kind = ClaimNote.Kind.acquired
         switch next.state {
         case .claimed(let until, let ending):
             before = ending
             let isAskedAgain = request.nonce != nil && request.nonce == next.nonce
+            kind = isAskedAgain ? .askedAgain : .interrupted
             if !isAskedAgain {
                 guard now >= until else { return ClaimDecision(result: .inProgress(until - now)) }
                 isInterrupted = true
@@ -124,8 +132,10 @@ extension CommandRecord {
             before = ending
         case .completed(let ending):
             guard request.reopens(ending) else {
-                return ClaimDecision(result: .completed(ending.result, replay: ending.replay))
+                next.note(.duplicate, request, at: now)
+                return ClaimDecision(result: .completed(ending.result, replay: ending.replay), record: next)
             }
+            kind = .reopened
             before = ending
             next.attempts = 0
         }
@@ -148,9 +158,14 @@ extension CommandRecord {
             result = .interrupted(claim)
         } else if !next.mayHaveTakenEffect, request.isSuperseded(by: latestDelete) {
             result = .superseded(claim)
+            kind = .superseded
         } else {
             result = .acquired(claim)
         }
+        next.history.belong(to: ConversationTag(request.conversationKey))
+        next.history.note(request.untoldCalls)
+        let note = ClaimNote(kind: kind, worker: request.worker, delivery: request.delivery, replay: request.replay)
+        next.history.note(.claimed(note), at: now)
         return ClaimDecision(result: result, record: next, mark: isFirst ? request.mark : nil)
     }
 
@@ -168,6 +183,8 @@ extension CommandRecord {
             record.attempts = max(record.attempts, result.attempts)
             if result.outcome == .unknown { record.mayHaveTakenEffect = true }
             record.keepUntil = now + (result.needsDeadLetter ? retention.failed : retention.succeeded)
+            record.history.note(claim.calls)
+            record.history.note(.ended(result.outcome, replay: record.replay), at: now)
             return .write(record)
         case .released:
             return .lost
@@ -208,7 +225,15 @@ extension CommandRecord {
         let isFailed = before.map(\.result.needsDeadLetter) ?? false
         record.keepUntil =
             now + (isFailed || record.mayHaveTakenEffect ? retention.failed : retention.succeeded)
+        record.history.note(claim.calls)
+        record.history.note(.released(unbound: release == .unbound), at: now)
         return .write(record)
+    }
+
+    /// Notes a delivery that leads to no claim.
+    private mutating func note(_ kind: SeenAgain.Kind, _ request: ClaimRequest, at now: Timestamp) {
+        history.note(request.untoldCalls)
+        history.note(SeenAgain(kind: kind, lastAt: now, worker: request.worker, delivery: request.delivery))
     }
 
     /// Decides which mark a delete leaves ahead of its turn, if any.

@@ -66,6 +66,10 @@ public struct ClaimRequest: Sendable, Hashable {
     /// What the asker did under a claim that it held before and could not record under. Remembered with the new claim, so
     /// that what is known of these calls does not end with the asker.
     public var callsMade: CallsMade?
+    /// The delivery that the claim is for, for the story of the command.
+    public var delivery = DeliveryNote()
+    /// Calls that no record or release has told the store of, such as those made under a claim that was lost.
+    public var untoldCalls: [CallNote] = []
 
     public init(
         key: CommandKey, fingerprint: Fingerprint, conversation: String, issuedAt: Timestamp? = nil, replay: Int = 0,
@@ -108,6 +112,8 @@ public struct Claim: Sendable, Hashable {
     /// Whether a call under an earlier claim may have taken effect: a release said so, a lease ran out, or the command
     /// ended ``Outcome/unknown`` before it was reopened. Once true it stays true.
     public var mayHaveTakenEffect: Bool
+    /// Calls made under it, for the story of the command: told to the store with the record or the release.
+    public var calls: [CallNote] = []
 
     public init(key: CommandKey, token: Int64, attempts: Int = 0, mayHaveTakenEffect: Bool = false) {
         self.key = key

@@ -86,6 +86,8 @@ public final class InMemoryStoreBackend: StoreBackend {
             guard hasRoom(for: 1, in: &memory, at: now) else { return .failed(isFull) }
             leave(mark, for: request.conversationKey, in: &memory, at: now)
             return .marked
+        case .find(let key):
+            return .found(memory.commands[key]?.record)
         case .purge(let limit):
             return purge(limit: limit, in: &memory, at: now)
         }
@@ -106,7 +108,7 @@ public final class InMemoryStoreBackend: StoreBackend {
         } else {
             memory.commands[request.key]?.record = record
         }
-        memory.lastToken = record.token
+        memory.lastToken = max(memory.lastToken, record.token)
         if let mark = decision.mark { leave(mark, for: request.conversationKey, in: &memory, at: now) }
         return .claim(decision.result)
     }

@@ -6,7 +6,8 @@ import RoutingContract
 ///
 /// Format 1: the byte 1; the state (1 claimed, 2 released, 3 completed); flags for what is present; the fingerprint's 32
 /// bytes; then, in the order written below, integers as zigzag LEB128, strings and the result (``ResultCodec``) as a
-/// length and bytes. A new field needs a new format, which earlier versions refuse.
+/// length and bytes. A new field needs a new format, which earlier versions refuse; so the history, which no decision
+/// needs, is not in it: stores keep it beside these bytes, where earlier versions do not look.
 public enum RecordCodec {
     private static let format: UInt8 = 1
 

@@ -89,7 +89,7 @@ public enum ResultCodec {
 
 extension Outcome {
     /// The byte that stands for it in databases: never renumber.
-    fileprivate var code: UInt8 {
+    var code: UInt8 {
         switch self {
         case .succeeded: 1
         case .rejected: 2
@@ -102,7 +102,7 @@ extension Outcome {
         }
     }
 
-    fileprivate init?(code: UInt8) {
+    init?(code: UInt8) {
         guard let outcome = Outcome.allCases.first(where: { $0.code == code }) else { return nil }
         self = outcome
     }

@@ -29,6 +29,8 @@ public enum StoreOperation: Sendable, Hashable {
     case record(CommandResult, Claim)
     case release(Claim, Release)
     case mark(ClaimRequest)
+    /// Tell what is remembered of a command.
+    case find(CommandKey)
     /// Look at up to this many commands and marks whose time may be over, and remove those whose time is.
     case purge(limit: Int)
 }
@@ -39,6 +41,7 @@ public enum StoreReply: Sendable, Hashable {
     /// To a record or a release.
     case fencing(Fencing)
     case marked
+    case found(CommandRecord?)
     /// How many were removed, and whether more may be due.
     case purged(Int, more: Bool)
     /// This operation failed, alone.

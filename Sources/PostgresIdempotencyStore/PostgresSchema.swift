@@ -4,10 +4,13 @@ import IdempotencyStore
 
 /// A table for commands, one for deletes' marks, a sequence for fencing tokens, and the version of all that.
 ///
-/// `record` is ``RecordCodec``'s form. A version changes tables only in ways that the version before can live with, and
+/// `record` is ``RecordCodec``'s form, `history` a ``CommandHistory``'s bytes (since version 2; empty or null for none). A
+/// version changes tables only in ways that the version before can live with, and
 /// says in `oldest_reader` which versions can.
 enum PostgresSchema {
-    static let version: Int64 = 1
+    static let version: Int64 = 2
+    /// The first version that can work with these tables.
+    static let oldestReader: Int64 = 1
 
     static let findVersion = "SELECT to_regclass('route_worker_schema') IS NOT NULL"
     static let readVersion = "SELECT version::bigint, oldest_reader::bigint FROM route_worker_schema"
@@ -15,14 +18,15 @@ enum PostgresSchema {
     /// Tokens come in blocks: the workers would otherwise go through the sequence once for each claim.
     static let tokensInBlock: Int64 = 65_536
 
-    /// One transaction; workers that start together take turns by the lock, whose number only says "route-worker".
+    /// Makes the tables, or those of an earlier version into these. One transaction; workers that start together take turns
+    /// by the lock, whose number only says "route-worker".
     static let create: [String] = [
         "BEGIN",
         "SELECT pg_advisory_xact_lock(8245938021574665074)",
         "CREATE TABLE IF NOT EXISTS route_worker_schema (version integer NOT NULL, oldest_reader integer NOT NULL)",
         """
         INSERT INTO route_worker_schema (version, oldest_reader)
-        SELECT \(version), \(version) WHERE NOT EXISTS (SELECT FROM route_worker_schema)
+        SELECT \(version), \(oldestReader) WHERE NOT EXISTS (SELECT FROM route_worker_schema)
         """,
         // Room on every page, so that a command's later versions stay on it and no index changes with them.
         """
@@ -33,6 +37,9 @@ enum PostgresSchema {
             look_at bigint NOT NULL
         ) WITH (fillfactor = 60)
         """,
+        // Without a default no row is rewritten; the version before names its columns and leaves this one alone.
+        "ALTER TABLE route_worker_command ADD COLUMN IF NOT EXISTS history bytea",
+        "UPDATE route_worker_schema SET version = \(version) WHERE version < \(version)",
         "CREATE INDEX IF NOT EXISTS route_worker_command_look_at ON route_worker_command (look_at)",
         """
         CREATE TABLE IF NOT EXISTS route_worker_mark (
@@ -54,7 +61,8 @@ enum PostgresSchema {
             // In the order of the keys, as is everything that locks, so that workers never wait for each other in a ring.
             case .findCommands:
                 """
-                SELECT key, record FROM route_worker_command WHERE key = ANY ($1::bytea[]) ORDER BY key FOR UPDATE
+                SELECT key, record, history FROM route_worker_command WHERE key = ANY ($1::bytea[])
+                ORDER BY key FOR UPDATE
                 """
             case .findMarks:
                 "SELECT key, issued_at, keep_until FROM route_worker_mark WHERE key = ANY ($1::bytea[])"
@@ -64,15 +72,16 @@ enum PostgresSchema {
                 "SELECT nextval('route_worker_token')"
             case .insertCommands:
                 """
-                INSERT INTO route_worker_command (key, record, keep_until, look_at)
-                SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[])
+                INSERT INTO route_worker_command (key, record, history, keep_until, look_at)
+                SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[])
                 """
             case .updateCommands:
                 """
                 UPDATE route_worker_command AS command
-                SET record = new.record, keep_until = new.keep_until, look_at = coalesce(new.look_at, command.look_at)
-                FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[])
-                    AS new (key, record, keep_until, look_at)
+                SET record = new.record, history = new.history, keep_until = new.keep_until,
+                    look_at = coalesce(new.look_at, command.look_at)
+                FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[])
+                    AS new (key, record, history, keep_until, look_at)
                 WHERE command.key = new.key
                 """
             case .removeCommands:

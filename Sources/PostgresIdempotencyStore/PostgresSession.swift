@@ -89,13 +89,12 @@ final class PostgresSession {
                     """),
                 .sql(PostgresSchema.findVersion),
             ]), deadline: deadline)
-        if found[3].rows != [[[1]]] {
-            try connection.run(PostgresPipeline(steps: PostgresSchema.create.map { .sql($0) }), deadline: deadline)
-        }
-        let versions = try connection.run(
-            PostgresPipeline(steps: [.sql(PostgresSchema.readVersion)]), deadline: deadline)
-        guard let version = versions[0].integer(0, 0), let oldestReader = versions[0].integer(0, 1) else {
-            throw .refused(state: "42P01", message: "the table route_worker_schema is empty")
+        let create = PostgresPipeline(steps: PostgresSchema.create.map { .sql($0) })
+        if found[3].rows != [[[1]]] { try connection.run(create, deadline: deadline) }
+        var (version, oldestReader) = try readVersion(connection, deadline)
+        if version < PostgresSchema.version {
+            try connection.run(create, deadline: deadline)
+            (version, oldestReader) = try readVersion(connection, deadline)
         }
         guard oldestReader <= PostgresSchema.version else {
             throw .newerTables(version)
@@ -104,6 +103,17 @@ final class PostgresSession {
             PostgresPipeline.Step.prepare(name: $0.rawValue, sql: $0.sql)
         }
         try connection.run(PostgresPipeline(steps: statements), deadline: deadline)
+    }
+
+    private func readVersion(
+        _ connection: PostgresConnection, _ deadline: ContinuousClock.Instant
+    ) throws(PostgresFailure) -> (version: Int64, oldestReader: Int64) {
+        let rows = try connection.run(
+            PostgresPipeline(steps: [.sql(PostgresSchema.readVersion)]), deadline: deadline)[0]
+        guard let version = rows.integer(0, 0), let oldestReader = rows.integer(0, 1) else {
+            throw .refused(state: "42P01", message: "the table route_worker_schema is empty")
+        }
+        return (version, oldestReader)
     }
 
     // MARK: One batch
@@ -134,7 +144,7 @@ final class PostgresSession {
             let keys = Dictionary(uniqueKeysWithValues: reads.commands.map { ($0.bytes, $0) })
             for row in results.popFirst()?.rows ?? [] {
                 guard let bytes = row[0], let key = keys[bytes] else { continue }
-                found.commands[key] = Self.command(row[1] ?? [])
+                found.commands[key] = Self.command(row[1] ?? [], history: row[2] ?? [])
             }
         }
         if !reads.marks.isEmpty {
@@ -158,9 +168,11 @@ final class PostgresSession {
         return found
     }
 
-    private static func command(_ record: [UInt8]) -> BatchDecisions.Command {
+    private static func command(_ bytes: [UInt8], history: [UInt8]) -> BatchDecisions.Command {
         do throws(StoreError) {
-            return BatchDecisions.Command(try RecordCodec.decode(record))
+            var record = try RecordCodec.decode(bytes)
+            record.history = CommandHistory(bytes: history)
+            return BatchDecisions.Command(record)
         } catch {
             return BatchDecisions.Command(problem: error)
         }
@@ -241,16 +253,21 @@ extension PostgresPipeline {
 private struct CommandColumns {
     var keys: [[UInt8]] = []
     var records: [[UInt8]] = []
+    var histories: [[UInt8]] = []
     var keepUntil: [Int64?] = []
     var lookAt: [Int64?] = []
 
     var values: [PostgresValue] {
-        [PostgresValue(keys), PostgresValue(records), PostgresValue(keepUntil), PostgresValue(lookAt)]
+        [
+            PostgresValue(keys), PostgresValue(records), PostgresValue(histories), PostgresValue(keepUntil),
+            PostgresValue(lookAt),
+        ]
     }
 
     mutating func append(_ key: KeyBytes, _ record: CommandRecord, _ look: Timestamp?) {
         keys.append(key.bytes)
         records.append(RecordCodec.encode(record))
+        histories.append(record.history.bytes)
         keepUntil.append(record.keepUntil.milliseconds)
         lookAt.append(look?.milliseconds)
     }

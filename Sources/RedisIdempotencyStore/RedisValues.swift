@@ -1,11 +1,22 @@
-// What stands under a key: the time until which it is kept, `;`, and the record or the mark's issue time.
+// What stands under a key: the time until which it is kept, a command's history, `;`, and the record or the mark's issue
+// time.
+//
+// Versions without a history skip whatever stands between the number and the first `;`, so it must hold no `;`: the two
+// bytes `;` and `<` are each written as `<` and a digit.
 
 import IdempotencyStore
 import RoutingContract
 
 enum RedisValues {
     static func encode(_ record: CommandRecord) -> [UInt8] {
-        Array("\(record.keepUntil.milliseconds);".utf8) + RecordCodec.encode(record)
+        var value = Array("\(record.keepUntil.milliseconds)".utf8)
+        if !record.history.bytes.isEmpty {
+            value.append(UInt8(ascii: ","))
+            value.append(contentsOf: escaped(record.history.bytes))
+        }
+        value.append(UInt8(ascii: ";"))
+        value.append(contentsOf: RecordCodec.encode(record))
+        return value
     }
 
     static func encode(_ mark: ConversationMark) -> [UInt8] {
@@ -18,10 +29,44 @@ enum RedisValues {
             return BatchDecisions.Command(problem: .unusable("a command's record is damaged"))
         }
         do throws(StoreError) {
-            return BatchDecisions.Command(try RecordCodec.decode(Array(value[(end + 1)...])))
+            var record = try RecordCodec.decode(Array(value[(end + 1)...]))
+            if let start = value[..<end].firstIndex(of: UInt8(ascii: ",")) {
+                record.history = CommandHistory(bytes: unescaped(value[(start + 1)..<end]))
+            }
+            return BatchDecisions.Command(record)
         } catch {
             return BatchDecisions.Command(problem: error)
         }
+    }
+
+    static func escaped(_ bytes: [UInt8]) -> [UInt8] {
+        var escaped: [UInt8] = []
+        escaped.reserveCapacity(bytes.count + 8)
+        for byte in bytes {
+            switch byte {
+            case UInt8(ascii: ";"): escaped += [UInt8(ascii: "<"), UInt8(ascii: "1")]
+            case UInt8(ascii: "<"): escaped += [UInt8(ascii: "<"), UInt8(ascii: "2")]
+            default: escaped.append(byte)
+            }
+        }
+        return escaped
+    }
+
+    static func unescaped(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+        var plain: [UInt8] = []
+        plain.reserveCapacity(bytes.count)
+        var isEscaped = false
+        for byte in bytes {
+            if isEscaped {
+                plain.append(byte == UInt8(ascii: "1") ? UInt8(ascii: ";") : UInt8(ascii: "<"))
+                isEscaped = false
+            } else if byte == UInt8(ascii: "<") {
+                isEscaped = true
+            } else {
+                plain.append(byte)
+            }
+        }
+        return plain
     }
 
     /// A mark that cannot be read counts as none: it only spares a call that is pointless.

@@ -45,6 +45,29 @@ extension Fingerprint {
     }
 }
 
+/// What stands for a conversation where its id itself is not to be kept: enough of a SHA-256 to find its commands again,
+/// and nothing to read it from.
+public struct ConversationTag: Sendable, Hashable {
+    /// Bytes of a tag.
+    public static let size = 16
+
+    public let bytes: [UInt8]
+
+    public init(_ key: ConversationKey) {
+        var fields = FramedFields()
+        fields.reserve(key.conversation.utf8.count + 48)
+        fields.append("conversation")
+        fields.append(key.org.description)
+        fields.append(key.conversation)
+        bytes = Array(fields.sha256.prefix(Self.size))
+    }
+
+    public init(bytes: [UInt8]) {
+        precondition(bytes.count == Self.size, "a tag has 16 bytes")
+        self.bytes = bytes
+    }
+}
+
 /// UUIDs that follow from a name (RFC 9562 §5.5): whoever computes one again gets the same.
 public enum UUIDv5 {
     /// The namespace of this project's ids, drawn once at random.

@@ -16,7 +16,8 @@ import Synchronization
 enum SQLiteOpening {
     /// Stands in the file's header and tells ours from other databases: "RWst".
     static let applicationID: Int64 = 0x5257_7374
-    /// Of the tables below, kept in `user_version`. A database of a later version is refused.
+    /// Of the tables below, kept in `user_version`. A database of a later version is refused, so it grows only with a
+    /// change that the version before cannot live with; a column more it does not notice.
     static let schemaVersion: Int64 = 1
     /// Pages of WAL before a checkpoint: 16 MB, four times SQLite's own, since every checkpoint costs two more syncs.
     static let checkpointPages = 4000
@@ -41,7 +42,8 @@ enum SQLiteOpening {
             result_replay INTEGER,
             changed_at INTEGER NOT NULL,
             keep_until INTEGER NOT NULL,
-            look_at INTEGER NOT NULL
+            look_at INTEGER NOT NULL,
+            history BLOB
         );
         CREATE UNIQUE INDEX command_key ON command (key);
         CREATE INDEX command_look_at ON command (look_at);
@@ -139,6 +141,7 @@ enum SQLiteOpening {
             do {
                 let queue = try DatabaseQueue(path: path, configuration: configuration)
                 try queue.writeWithoutTransaction(createSchema)
+                try queue.writeWithoutTransaction(addColumns)
                 return queue
             } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY && ContinuousClock.now < deadline
             {
@@ -156,6 +159,20 @@ enum SQLiteOpening {
             if try needsSchema(database) { try database.execute(sql: schema) }
             return .commit
         }
+    }
+
+    /// What came after the first tables.
+    private static func addColumns(_ database: Database) throws {
+        guard try lacksHistory(database) else { return }
+        try database.inTransaction(.immediate) {
+            if try lacksHistory(database) { try database.execute(sql: "ALTER TABLE command ADD COLUMN history BLOB") }
+            return .commit
+        }
+    }
+
+    private static func lacksHistory(_ database: Database) throws -> Bool {
+        try Int.fetchOne(
+            database, sql: "SELECT count(*) FROM pragma_table_info('command') WHERE name = 'history'") == 0
     }
 
     /// Whether the database is empty.

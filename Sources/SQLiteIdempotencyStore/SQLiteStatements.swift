@@ -31,19 +31,19 @@ final class SQLiteStatements {
             case .findCommand:
                 """
                 SELECT state, until, token, attempts, uncertain, replay, nonce, worker, keep_until, result,
-                    result_replay, fingerprint, id FROM command WHERE key = ?1
+                    result_replay, fingerprint, id, history FROM command WHERE key = ?1
                 """
             case .insertCommand:
                 """
                 INSERT INTO command (state, until, token, attempts, uncertain, replay, nonce, worker, keep_until,
-                    result, result_replay, changed_at, key, fingerprint, look_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                    result, result_replay, changed_at, history, key, fingerprint, look_at)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
                 """
             case .updateCommand:
                 """
                 UPDATE command SET state = ?1, until = ?2, token = ?3, attempts = ?4, uncertain = ?5, replay = ?6,
-                    nonce = ?7, worker = ?8, keep_until = ?9, result = ?10, result_replay = ?11, changed_at = ?12
-                    WHERE id = ?13
+                    nonce = ?7, worker = ?8, keep_until = ?9, result = ?10, result_replay = ?11, changed_at = ?12,
+                    history = ?13 WHERE id = ?14
                 """
             case .removeCommand: "DELETE FROM command WHERE id = ?1"
             case .findMark: "SELECT issued_at FROM delete_mark WHERE key = ?1"
@@ -125,23 +125,24 @@ final class SQLiteStatements {
             attempts: Int(statement.integer(3)), mayHaveTakenEffect: statement.integer(4) != 0,
             replay: Int(statement.integer(5)),
             nonce: statement.isNull(6) ? nil : UInt64(bitPattern: statement.integer(6)), worker: statement.text(7),
-            keepUntil: Timestamp(milliseconds: statement.integer(8)))
+            keepUntil: Timestamp(milliseconds: statement.integer(8)),
+            history: CommandHistory(bytes: statement.isNull(13) ? [] : statement.bytes(13)))
         return CommandRow(id: statement.integer(12), record: record)
     }
 
     func insert(_ record: CommandRecord, key: KeyBytes, lookAt: Timestamp, at now: Timestamp) throws {
         let statement = try prepare(.insertCommand)
         bind(record, at: now, to: statement)
-        statement.bind(13, key.bytes)
-        statement.bind(14, record.fingerprint.bytes)
-        statement.bind(15, lookAt.milliseconds)
+        statement.bind(14, key.bytes)
+        statement.bind(15, record.fingerprint.bytes)
+        statement.bind(16, lookAt.milliseconds)
         try statement.run()
     }
 
     func update(_ record: CommandRecord, id: Int64, at now: Timestamp) throws {
         let statement = try prepare(.updateCommand)
         bind(record, at: now, to: statement)
-        statement.bind(13, id)
+        statement.bind(14, id)
         try statement.run()
     }
 
@@ -172,6 +173,7 @@ final class SQLiteStatements {
         statement.bind(10, ending.map { ResultCodec.encode($0.result) })
         statement.bind(11, ending.map { Int64($0.replay) })
         statement.bind(12, now.milliseconds)
+        statement.bind(13, record.history.bytes)
     }
 
     // MARK: Marks

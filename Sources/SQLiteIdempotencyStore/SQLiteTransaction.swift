@@ -24,6 +24,7 @@ struct SQLiteTransaction {
             case .record(let result, let claim): return try record(result, under: claim)
             case .release(let claim, let release): return try self.release(claim, as: release)
             case .mark(let request): return try mark(request)
+            case .find(let key): return .found(try statements.findCommand(KeyBytes(key))?.record)
             case .purge(let limit): return try purge(limit: max(0, limit))
             }
         } catch let error as UnreadableRow {
@@ -46,8 +47,10 @@ struct SQLiteTransaction {
             request, finding: row?.record, latestDelete: latestDelete, token: newest + 1, at: now, keeping: retention)
         lastToken = newest
         guard let record = decision.record else { return .claim(decision.result) }
-        lastToken = record.token
-        hasNewToken = true
+        if record.token > newest {
+            lastToken = record.token
+            hasNewToken = true
+        }
         if let row {
             try statements.update(record, id: row.id, at: now)
         } else {

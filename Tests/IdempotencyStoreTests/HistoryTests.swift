@@ -24,12 +24,14 @@ import Testing
                     try #require(answer == model.claim(wish, at: now, token: answer.claim?.token), place)
                     if let claim = answer.claim { claims.append(claim) }
                 case 40..<60:
-                    guard let claim = claims.suffix(8).randomElement(using: &generator) else { continue }
+                    guard var claim = claims.suffix(8).randomElement(using: &generator) else { continue }
+                    claim.calls = someCalls(step, &generator)
                     let result = someResult(&generator)
                     try #require(
                         try await store.record(result, for: claim) == model.record(result, claim, at: now), place)
                 case 60..<80:
-                    guard let claim = claims.suffix(8).randomElement(using: &generator) else { continue }
+                    guard var claim = claims.suffix(8).randomElement(using: &generator) else { continue }
+                    claim.calls = someCalls(step, &generator)
                     let release: Release =
                         Bool.random(using: &generator)
                         ? .unbound
@@ -42,7 +44,13 @@ import Testing
                     let wish = wish(&generator, now)
                     try await store.mark(wish)
                     model.mark(wish, at: now)
-                case 85..<97:
+                case 85..<88:
+                    let key = key(UInt8.random(in: 0..<4, using: &generator))
+                    let history = try await store.find(key)?.history
+                    let story = model.story(of: key)
+                    try #require(history?.entries?.map(told) == story?.told, place)
+                    try #require(history?.dropped == story?.dropped, place)
+                case 88..<97:
                     clock.advance(by: .milliseconds(Int64.random(in: 0...20_000, using: &generator)))
                 case 97:
                     clock.advance(by: .seconds(Int64.random(in: 0...300, using: &generator)))
@@ -50,6 +58,26 @@ import Testing
                     try #require(try await store.purge(limit: 1000) == model.purge(at: now), place)
                 }
             }
+        }
+    }
+
+    /// Each call is made once, so no two are alike.
+    private func someCalls(_ step: Int, _ generator: inout SeededGenerator) -> [CallNote] {
+        (0..<Int.random(in: 0...2, using: &generator)).map { number in
+            CallNote(
+                startedAt: start, duration: .milliseconds(5), end: .answered(status: 503), code: 10019,
+                reason: "\(step).\(number)")
+        }
+    }
+
+    private func told(_ entry: HistoryEntry) -> StoreModel.Told {
+        switch entry.event {
+        case .claimed(let claim): StoreModel.Told(words: "claimed \(claim.kind)")
+        case .called(let call): StoreModel.Told(words: "called \(call.reason)")
+        case .released: StoreModel.Told(words: "released")
+        case .ended(let outcome, _): StoreModel.Told(words: "ended \(outcome)")
+        case .seenAgain(let again): StoreModel.Told(words: "\(again.kind)", count: again.count)
+        case .forgotten, .other: StoreModel.Told(words: "unexpected")
         }
     }
 

@@ -21,7 +21,7 @@ import Testing
         }
         #expect(Set(tokens.compactMap(\.self)).count == 8)
         if kind == .postgres {
-            #expect(try await psql(place.url, "SELECT * FROM route_worker_schema") == "1|1")
+            #expect(try await psql(place.url, "SELECT * FROM route_worker_schema") == "2|1")
         }
         for store in stores { await store.close() }
     }

@@ -30,7 +30,7 @@ struct ServerPlace: Sendable {
 
     func store(
         timeLimit: Duration = .seconds(20), clock: StoreClock? = nil
-    ) throws -> any IdempotencyStore {
+    ) throws -> any InspectedStore {
         var settings = BatchSettings()
         // Longer, so that the backend's own limit is what shows.
         settings.timeLimit = timeLimit * 4

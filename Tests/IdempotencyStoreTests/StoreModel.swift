@@ -17,6 +17,13 @@ struct StoreModel {
         var ended: (result: CommandResult, replay: Int)?
         var keepUntil: Int64 = 0
         var nextLook: Int64 = 0
+        var told: [Told] = []
+    }
+
+    /// One thing that is told of a command, without its time; what comes again and again is told with a count.
+    struct Told: Equatable {
+        var words: String
+        var count = 1
     }
 
     let shortKeep: Int64
@@ -30,11 +37,36 @@ struct StoreModel {
         longKeep = retention.failed.wholeMilliseconds
     }
 
+    /// What is told of a command: the first four, the last twenty-eight, and how many between them are not.
+    func story(of key: CommandKey) -> (told: [Told], dropped: Int)? {
+        guard let all = commands[key]?.told else { return nil }
+        guard all.count > 32 else { return (all, 0) }
+        return (all.prefix(4) + all.suffix(28), all.count - 32)
+    }
+
+    private mutating func tell(_ key: CommandKey, _ words: String, counts: Bool = false) {
+        guard var told = commands[key]?.told else { return }
+        if counts, told.last?.words == words {
+            told[told.count - 1].count += 1
+        } else {
+            told.append(Told(words: words))
+        }
+        commands[key]?.told = told
+    }
+
+    private mutating func tell(_ calls: [CallNote], of key: CommandKey) {
+        for call in calls { tell(key, "called \(call.reason)") }
+    }
+
     /// - Parameter token: the one that the store gave, if it gave one. Any is right that is higher than all before.
     mutating func claim(_ wish: ClaimRequest, at now: Int64, token: Int64?) -> ClaimResult {
         let isNew = commands[wish.key] == nil
         var facts = commands[wish.key] ?? Facts(meaning: wish.fingerprint)
-        if facts.meaning != wish.fingerprint { return .conflict }
+        if facts.meaning != wish.fingerprint {
+            tell(wish.key, "conflict", counts: true)
+            return .conflict
+        }
+        var how = "acquired"
         if facts.isOver, let ended = facts.ended {
             let mayReopen =
                 switch ended.result.outcome {
@@ -42,7 +74,11 @@ struct StoreModel {
                 case .unknown: wish.acceptsSecondEffect
                 default: ended.result.error?.reason != "nothing-cleared"
                 }
-            if wish.replay <= ended.replay || !mayReopen { return .completed(ended.result, replay: ended.replay) }
+            if wish.replay <= ended.replay || !mayReopen {
+                tell(wish.key, "duplicate", counts: true)
+                return .completed(ended.result, replay: ended.replay)
+            }
+            how = "reopened"
             facts.isOver = false
             facts.calls = 0
         }
@@ -51,6 +87,9 @@ struct StoreModel {
             if leaseEnd > now { return .inProgress(.milliseconds(leaseEnd - now)) }
             ranOut = true
             facts.isDoubtful = true
+            how = "interrupted"
+        } else if facts.leaseEnd != nil {
+            how = "askedAgain"
         }
         if let made = wish.callsMade {
             facts.calls = max(facts.calls, made.attempts)
@@ -71,12 +110,17 @@ struct StoreModel {
         commands[wish.key] = facts
         let claim = Claim(
             key: wish.key, token: tokens, attempts: facts.calls, mayHaveTakenEffect: facts.isDoubtful)
-        if ranOut { return .interrupted(claim) }
+        if ranOut {
+            tell(wish.key, "claimed interrupted")
+            return .interrupted(claim)
+        }
         if wish.key.kind == .route, !facts.isDoubtful, let issued = wish.issuedAt?.milliseconds,
             let mark = marks[wish.conversation], mark.issued > issued
         {
+            tell(wish.key, "claimed superseded")
             return .superseded(claim)
         }
+        tell(wish.key, "claimed \(how)")
         return .acquired(claim)
     }
 
@@ -91,6 +135,8 @@ struct StoreModel {
         if result.outcome == .unknown { facts.isDoubtful = true }
         facts.keepUntil = now + (result.needsDeadLetter ? longKeep : shortKeep)
         commands[claim.key] = facts
+        tell(claim.calls, of: claim.key)
+        tell(claim.key, "ended \(result.outcome)")
         return .held
     }
 
@@ -117,6 +163,8 @@ struct StoreModel {
         let hasFailed = facts.isDoubtful || facts.ended?.result.needsDeadLetter == true
         facts.keepUntil = now + (hasFailed ? longKeep : shortKeep)
         commands[claim.key] = facts
+        tell(claim.calls, of: claim.key)
+        tell(claim.key, "released")
         return .held
     }
 

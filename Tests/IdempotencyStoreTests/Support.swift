@@ -109,6 +109,9 @@ func psql(_ url: String, _ sql: String) async throws -> String {
         URL(fileURLWithPath: "/usr/bin/env"), ["psql", url, "-v", "ON_ERROR_STOP=1", "-qAtXc", sql])
 }
 
+/// A store as tests see it: both ports.
+typealias InspectedStore = IdempotencyStore & StoreInspection
+
 /// The stores that must all behave the same.
 enum StoreKind: String, CaseIterable, Sendable {
     case memory
@@ -118,7 +121,7 @@ enum StoreKind: String, CaseIterable, Sendable {
 
     /// Runs a test against a fresh store, and closes it.
     func withStore(
-        retention: Retention = Retention(), _ body: (any IdempotencyStore, HandClock) async throws -> Void
+        retention: Retention = Retention(), _ body: (any InspectedStore, HandClock) async throws -> Void
     ) async throws {
         let clock = HandClock()
         switch self {
@@ -145,7 +148,7 @@ enum StoreKind: String, CaseIterable, Sendable {
     }
 
     private static func run(
-        _ body: (any IdempotencyStore, HandClock) async throws -> Void, on store: any IdempotencyStore,
+        _ body: (any InspectedStore, HandClock) async throws -> Void, on store: any InspectedStore,
         _ clock: HandClock
     ) async throws {
         do {

@@ -106,6 +106,27 @@ import Testing
         #expect(progress.attempts == 2)
     }
 
+    @Test mutating func theStoreIsToldOfEachCallOnce() {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        _ = progress.called(answer(503, #"{"code":10056,"message":"aborted"}"#), now: at(1), using: &random)
+        let first = CallNote(
+            startedAt: at(0).wall, duration: .seconds(1), end: .answered(status: 503), code: 10056,
+            reason: progress.lastVerdict?.error?.reason ?? "")
+        #expect(progress.telling(claim()).calls == [first])
+        // Whether a release that was lost told them is not known; the next claim tells them again.
+        progress.released(.lost)
+        #expect(progress.claimRequest(at(2)).untoldCalls == [first])
+        _ = progress.claimed(.inProgress(.seconds(9)), askedAt: at(2), now: at(2))
+        #expect(progress.claimRequest(at(3)).untoldCalls == [first])
+        _ = progress.claimed(.acquired(claim(2, attempts: 1)), askedAt: at(3), now: at(3))
+        _ = progress.called(refused, now: at(4), using: &random)
+        let second = CallNote(startedAt: at(3).wall, duration: .seconds(1), end: .notSent, reason: "connect-failed")
+        #expect(progress.telling(claim(2)).calls == [second])
+        progress.released(.held)
+        #expect(progress.claimRequest(at(5)).untoldCalls.isEmpty)
+    }
+
     @Test mutating func retryAfterIsTheLeastThatIsWaited() {
         var progress = progress()
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
@@ -274,6 +295,7 @@ import Testing
         let again = progress.claimRequest(at(70))
         #expect(again.nonce == nonce && progress.holdsResult)
         #expect(again.callsMade == CallsMade(attempts: 1, mayHaveTakenEffect: true))
+        #expect(again.untoldCalls.map(\.end) == [.answered(status: 202)])
         return (progress, result)
     }
 
@@ -282,6 +304,7 @@ import Testing
         let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
         #expect(progress.claimed(.acquired(again), askedAt: at(70), now: at(70)) == .record(again, result))
         #expect(!progress.holdsResult && progress.claimRequest(at(71)).callsMade == nil)
+        #expect(progress.telling(again).calls.isEmpty)
         #expect(progress.recorded(.held, result) == .end(Ending(result: result, duplicate: false, replay: 0)))
     }
 

@@ -74,6 +74,8 @@ struct CommandProgress {
     private var uncounted = 0
     /// What the last call meant.
     private(set) var lastVerdict: Verdict?
+    /// Calls that the store has not been told of.
+    private var notes = CallNotes()
 
     private(set) var attempts = 0
     private(set) var mayHaveTakenEffect = false
@@ -104,6 +106,9 @@ struct CommandProgress {
     func claimRequest(_ now: Moment) -> ClaimRequest {
         var request = ClaimRequest(
             command, lease: delivery.lease, worker: delivery.worker, nonce: nonce)
+        request.delivery = DeliveryNote(
+            receivedAt: delivery.receivedAt, earlierDeliveries: delivery.earlierDeliveries)
+        request.untoldCalls = notes.untold
         // An expired delete supersedes nothing.
         if command.key.kind == .delete, isTooLate(now) { request.issuedAt = nil }
         if let unrecorded {
@@ -111,6 +116,13 @@ struct CommandProgress {
                 attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect || unrecorded.outcome == .succeeded)
         }
         return request
+    }
+
+    /// The claim as the store is to see it with a record or a release: with the calls made under it.
+    func telling(_ claim: Claim) -> Claim {
+        var claim = claim
+        claim.calls = notes.untold
+        return claim
     }
 
     // MARK: Events
@@ -121,6 +133,7 @@ struct CommandProgress {
         leaseEnds = askedAt.uptime + delivery.lease
         claimNonce = nonce
         nonce &+= 1
+        notes.told(with: result)
         if let step = recordLate(under: result) { return step }
         switch result {
         case .completed(let result, let replay):
@@ -149,6 +162,11 @@ struct CommandProgress {
             mayHaveTakenEffect = true
             return proceed(now, despiteUnknownEffect: mayCallAgainAfterUnknownEffect)
         }
+    }
+
+    /// A claim was given back.
+    mutating func released(_ fencing: Fencing) {
+        notes.told(with: fencing)
     }
 
     /// How long to leave the store alone after it could not answer. Asking again is safe: every operation is.
@@ -324,6 +342,7 @@ struct CommandProgress {
         let leaseLeft = leaseEnds - now.uptime - Self.leaseMargin
         guard leaseLeft >= min(timeout, policy.minimumCallTime) else { return release(then: .claim) }
         timeout = min(timeout, leaseLeft)
+        notes.begins(now, isClearing: mustClear)
         return mustClear ? .clear(timeout: timeout) : .call(timeout: timeout)
     }
 
@@ -422,6 +441,7 @@ struct CommandProgress {
         }
         let verdict = Verdict(on: result, of: kind, now: now.wall)
         lastVerdict = verdict
+        notes.ended(result, verdict, now)
         return verdict
     }
 

@@ -102,7 +102,7 @@ extension DeliveryPipeline {
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .record(let claim, let result):
                 do {
-                    step = progress.recorded(try await store.record(result, for: claim), result)
+                    step = progress.recorded(try await store.record(result, for: progress.telling(claim)), result)
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
                     // since losing it makes the command `unknown`; once more when the worker drains.
@@ -112,7 +112,7 @@ extension DeliveryPipeline {
                 }
             case .release(let claim, let release, let next):
                 // A release that fails costs others the wait for the lease, and looks to them like an interruption.
-                do { _ = try await store.release(claim, as: release) } catch {
+                do { progress.released(try await store.release(progress.telling(claim), as: release)) } catch {
                     logger.error("cannot release a claim", metadata: [LogKey.error: "\(error)"])
                 }
                 step = next
