@@ -234,8 +234,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "CommandClient", "InteractionSandbox", "RouteWorker", "RoutingContract",
-                "TestSupport", "route-worker",
+                "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionSandbox", "RouteWorker",
+                "RoutingContract", "TestSupport", "route-worker",
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Scripts"],

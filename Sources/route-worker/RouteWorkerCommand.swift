@@ -18,12 +18,13 @@ struct RouteWorkerCommand: AsyncParsableCommand {
               route-worker topology declare -c worker.yaml
               route-worker check -c worker.yaml           is everything there, and reachable?
               route-worker run -c worker.yaml
+              route-worker explain -c worker.yaml 7e0a…   what became of this RequestId?
               route-worker send -c worker.yaml --org acme --conversation 7b0c… --wait
             """,
         version: version,
         subcommands: [
             RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self,
-            ConfigCommand.self,
+            ExplainCommand.self, ConfigCommand.self,
             VersionCommand.self,
         ])
 

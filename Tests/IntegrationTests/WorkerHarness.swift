@@ -139,6 +139,14 @@ final class WorkerHarness: Sendable {
 
     /// Starts `route-worker` with a command and the configuration of this test.
     func tool(_ command: String...) throws -> ChildProcess {
+        try tool(command)
+    }
+
+    func tool(_ command: String, _ arguments: [String]) throws -> ChildProcess {
+        try tool([command] + arguments)
+    }
+
+    private func tool(_ command: [String]) throws -> ChildProcess {
         let child = try ChildProcess(
             ChildProcess.product("route-worker"),
             command + ["--config", configFile] + options.settings.flatMap { ["--set", $0] },

@@ -15,7 +15,7 @@ import WorkerSettings
 
 extension Settings {
     /// - Parameter executor: where batches are put together; best on the callers' event loop.
-    func openStore(on executor: (any TaskExecutor)? = nil) throws -> any IdempotencyStore {
+    func openStore(on executor: (any TaskExecutor)? = nil) throws -> any IdempotencyStore & StoreInspection {
         let retention = Retention(succeeded: store.retention, failed: store.failureRetention)
         var batching = BatchSettings()
         batching.timeLimit = store.timeout
