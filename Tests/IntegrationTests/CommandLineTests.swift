@@ -35,7 +35,7 @@ struct CommandLineTests {
         "Every command has help with examples",
         arguments: [
             [], ["run"], ["send"], ["sandbox"], ["topology"], ["topology", "declare"], ["topology", "check"], ["check"],
-            ["version"],
+            ["explain"], ["version"],
         ])
     func help(command: [String]) async throws {
         let run = try await Run(command + ["--help"])
@@ -165,7 +165,7 @@ struct CommandLineTests {
         let url = try serverURL(of: kind) { $0.password = "not-the-password" }
         try await withHarness(HarnessOptions(settings: ["store.url=\(url)"])) { harness in
             var run = await Run(try harness.tool("check"))
-            #expect(run.exit == .code(1), "\(run.output)")
+            #expect(run.exit == .code(78), "\(run.output)")
             #expect(
                 run.output.contains("FAIL  store:") && run.output.contains("set user and password"), "\(run.output)")
             // Everything else is looked at all the same.
@@ -177,6 +177,54 @@ struct CommandLineTests {
             #expect(run.error.contains("store.url") && run.error.contains("set user and password"), "\(run.error)")
             #expect(!run.output.contains("not-the-password") && !run.error.contains("not-the-password"))
         }
+    }
+
+    @Test(
+        "A store of a newer version that this one cannot read is refused, and left as it is", arguments: LaterStore.all)
+    func laterStore(kind: LaterStore) async throws {
+        let schema = uniqueName("later").replacing("-", with: "_")
+        var options = HarnessOptions()
+        if case .postgres = kind {
+            let server = try TestDatabase.postgres.url
+            try await Self.psql(server, "CREATE SCHEMA \(schema)")
+            options.settings = ["store.url=\(server)?options=-csearch_path%3D\(schema)"]
+        }
+        try await withHarness(options) { harness in
+            // This version makes its own tables first.
+            var run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(0), "\(run.output)")
+            switch kind {
+            case .sqlite:
+                // The user version stands in the header in four bytes, big-endian (sqlite.org/fileformat.html §1.3).
+                let file = try FileHandle(forUpdating: URL(fileURLWithPath: harness.folder.path("store.db")))
+                try file.seek(toOffset: 60)
+                try file.write(contentsOf: Data([0, 0, 0, 99]))
+                try file.close()
+            case .postgres:
+                try await Self.psql(
+                    try TestDatabase.postgres.url,
+                    "UPDATE \(schema).route_worker_schema SET version = 99, oldest_reader = 98")
+            }
+            for command in ["run", "check", "explain"] {
+                let arguments = command == "explain" ? [newID()] : []
+                run = await Run(try harness.tool(command, arguments))
+                #expect(run.exit == .code(78), "\(command): \(run.output)\(run.error)")
+                let said = command == "check" ? run.output : run.error
+                #expect(said.contains("its tables have version 99") && said.contains("run the newer worker"), "\(said)")
+            }
+        }
+    }
+
+    enum LaterStore: Sendable {
+        case sqlite
+        case postgres
+
+        static let all: [LaterStore] = [.sqlite, .postgres]
+    }
+
+    private static func psql(_ url: String, _ sql: String) async throws {
+        try await ChildProcess.run(
+            URL(fileURLWithPath: "/usr/bin/env"), ["psql", url, "-v", "ON_ERROR_STOP=1", "-qAtXc", sql])
     }
 
     @Test("A store that cannot be reached fails check, and run waits for it", arguments: TestDatabase.allCases)

@@ -16,7 +16,8 @@ struct CheckCommand: AsyncParsableCommand {
         discussion: """
             Says of each part whether it is well, and how to mend it where it is not. Consumes nothing and routes nothing;
             of each org it clears the routing of a conversation that does not exist, to try token and context.
-            Exits with 0 when all is well, 1 when something is not, 78 when the configuration is wrong.
+            Exits with 0 when all is well, 1 when something is not, 78 when the configuration is wrong or names a store that
+            refuses this worker, with which `run` would not start.
 
             EXAMPLES
               route-worker check -c worker.yaml
@@ -49,7 +50,9 @@ struct CheckCommand: AsyncParsableCommand {
         await checkBroker(settings, &report)
         await checkStore(settings, &report)
         await checkOrgs(settings, &report)
-        guard report.isWell else { throw ExitCode(ExitStatus.failed) }
+        guard report.isWell else {
+            throw ExitCode(report.isMisconfigured ? ExitStatus.configuration : ExitStatus.failed)
+        }
     }
 
     private func reportMisconfigured(_ settings: Settings, _ report: inout Report) {
@@ -60,6 +63,8 @@ struct CheckCommand: AsyncParsableCommand {
 
     private struct Report {
         private(set) var isWell = true
+        /// Whether waiting and trying again cannot help.
+        var isMisconfigured = false
 
         func well(_ part: String, _ text: String) { print("ok    \(part): \(text)") }
         func note(_ part: String, _ text: String) { print("note  \(part): \(text)") }
@@ -104,6 +109,8 @@ struct CheckCommand: AsyncParsableCommand {
             }
         } catch {
             report.wrong("store", "\(error)")
+            if case .unusable? = error as? StoreError { report.isMisconfigured = true }
+            if error is CommandFailure { report.isMisconfigured = true }
         }
     }
 
