@@ -55,8 +55,8 @@ let package = Package(
         .executableTarget(
             name: "RouteBench",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "PostgresIdempotencyStore", "RoutingContract",
-                "SQLiteIdempotencyStore",
+                "AMQP", "AMQPMessage", "IdempotencyStore", "PostgresIdempotencyStore", "RedisIdempotencyStore",
+                "RoutingContract", "SQLiteIdempotencyStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "GRDB", package: "GRDB.swift"),

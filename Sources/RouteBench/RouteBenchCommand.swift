@@ -19,8 +19,9 @@ struct RouteBenchCommand: AsyncParsableCommand {
               RouteBench worker --store sqlite --queue quorum --workers 1 --workers 4
               RouteBench steady --commands 1000000        is memory flat?
               RouteBench growth --rows 10000000           does the cost grow with what is stored?
+              RouteBench stores                           claims and records a second, and their cost, for each store
             """,
-        subcommands: [WorkerCommand.self, SteadyCommand.self, GrowthCommand.self],
+        subcommands: [WorkerCommand.self, SteadyCommand.self, GrowthCommand.self, StoresCommand.self],
         defaultSubcommand: WorkerCommand.self)
 }
 

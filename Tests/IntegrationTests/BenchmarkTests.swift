@@ -63,4 +63,57 @@ struct BenchmarkTests {
         try await child.line(containing: "ended after 0 answers")
         #expect(await child.exit() == .code(1))
     }
+
+    private struct StoresReport: Decodable {
+        struct Milliseconds: Decodable {
+            var median: Double
+            var maximum: Double
+        }
+
+        struct Figures: Decodable {
+            var store: String
+            var callers: Int
+            var pairs: Int
+            var perSecond: Double
+            var client: Double
+            var milliseconds: Milliseconds
+        }
+
+        struct Purge: Decodable {
+            var store: String
+            var purged: Int
+            var pairs: Int
+            var milliseconds: Milliseconds
+            var quiet: Milliseconds
+        }
+
+        var figures: [Figures]
+        var purges: [Purge]
+    }
+
+    @Test("Every store is measured at every number of callers, and purged of all of it while callers go on")
+    func measuresStores() async throws {
+        let folder = try TemporaryFolder()
+        try await ChildProcess.run(
+            ChildProcess.product("RouteBench"),
+            [
+                "stores", "--seconds", "0.1", "--callers", "1", "--callers", "16", "--purge-callers", "4", "--json",
+                folder.path("report.json"),
+            ])
+        let report = try JSONDecoder().decode(
+            StoresReport.self, from: Data(contentsOf: URL(fileURLWithPath: folder.path("report.json"))))
+        let stores = ["memory", "sqlite", "postgres", "redis"]
+        #expect(report.figures.map { "\($0.store) \($0.callers)" } == stores.flatMap { ["\($0) 1", "\($0) 16"] })
+        #expect(report.purges.map(\.store) == stores)
+        for line in report.figures {
+            #expect(line.pairs >= line.callers && line.perSecond > 0 && line.client > 0)
+            #expect(line.milliseconds.maximum >= line.milliseconds.median && line.milliseconds.median > 0)
+        }
+        for purge in report.purges {
+            let earlier = report.figures.filter { $0.store == purge.store }.map(\.pairs).reduce(0, +)
+            // Those of the quiet line before the purge are purged with them.
+            #expect(purge.purged > earlier && purge.pairs >= 4)
+            #expect(purge.milliseconds.maximum > 0 && purge.quiet.maximum > 0)
+        }
+    }
 }

@@ -93,26 +93,16 @@ struct PostgresGrowth: GrowthTarget {
         let (now, keepUntil) = SeedRow.times(isDue: isDue)
         let record = RecordCodec.encode(SeedRow.record(keepUntil: keepUntil, at: now))
         let hex = record.map { String(format: "%02x", $0) }.joined()
-        try run(
+        try Psql.run(
             """
             INSERT INTO route_worker_command (key, record, keep_until, look_at)
             SELECT convert_to('\(SeedRow.keyPrefix)', 'UTF8') || uuid_send(gen_random_uuid()), '\\x\(hex)',
                 \(keepUntil.milliseconds), \(keepUntil.milliseconds)
             FROM generate_series(1, \(rows))
-            """)
+            """, at: url)
         // As autovacuum would in time.
-        if !isDue { try run("VACUUM ANALYZE route_worker_command") }
+        if !isDue { try Psql.run("VACUUM ANALYZE route_worker_command", at: url) }
     }
 
     func close() async { await store.close() }
-
-    private func run(_ sql: String) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["psql", url, "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else { throw BenchFailure("psql failed, see above") }
-    }
 }

@@ -104,7 +104,8 @@ struct Report: Codable, Sendable {
         return (measurement.throughput.worker.total / base.throughput.worker.total).formatted(2)
     }
 
-    private static func align(_ rows: [[String]]) -> String {
+    /// The first two columns to the left, figures to the right.
+    static func align(_ rows: [[String]]) -> String {
         let widths = (0..<(rows.first?.count ?? 0)).map { column in
             rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0
         }
