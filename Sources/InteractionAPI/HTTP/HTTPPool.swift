@@ -9,7 +9,7 @@ import NIOSSL
 /// A request goes onto the wire at most once, follows no redirect, and every result says how certain its effect is.
 /// The actor's executor is the event loop, so that calling from another actor there costs no hop.
 actor HTTPPool {
-    private nonisolated let executor: any SerialExecutor
+    private nonisolated let executor: LoopExecutor
     private nonisolated let eventLoop: any EventLoop
     private let connector: HTTPConnector
     private var pools: [Origin: OriginPool] = [:]
@@ -34,6 +34,8 @@ actor HTTPPool {
                 let call = HTTPCall(request, deadline: deadline, continuation: continuation)
                 cancellation.call.value = call
                 pool(for: origin).perform(call)
+                // One that came before the call was there to be cancelled.
+                if Task.isCancelled { call.cancel() }
             }
         } onCancel: {
             cancellation.cancel()
@@ -51,7 +53,7 @@ actor HTTPPool {
         eventLoop: any EventLoop, settings: ConnectionSettings, tls: NIOSSLContext, proxy: HTTPProxy? = nil
     ) {
         self.eventLoop = eventLoop
-        executor = eventLoop.executor
+        executor = LoopExecutor.of(eventLoop)
         connector = HTTPConnector(eventLoop: eventLoop, settings: settings, tls: tls, proxy: proxy)
     }
 

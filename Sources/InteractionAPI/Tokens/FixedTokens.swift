@@ -23,7 +23,7 @@ public actor FixedTokens: AccessTokens {
         var checkAgain: NIODeadline
     }
 
-    private nonisolated let executor: any SerialExecutor
+    private nonisolated let executor: LoopExecutor
     private let checkInterval: TimeAmount
     private let environment: [String: String]
     private var entries: [OrgID: Entry]
@@ -39,7 +39,7 @@ public actor FixedTokens: AccessTokens {
         _ sources: [OrgID: TokenSource], environment: [String: String], eventLoop: any EventLoop,
         checkInterval: Duration = .seconds(1)
     ) {
-        executor = eventLoop.executor
+        executor = LoopExecutor.of(eventLoop)
         self.checkInterval = TimeAmount(checkInterval)
         self.environment = environment
         entries = sources.mapValuesWithKeys { Self.entry($0, $1, environment) }

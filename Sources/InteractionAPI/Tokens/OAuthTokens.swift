@@ -37,7 +37,7 @@ public actor OAuthTokens: AccessTokens {
 
     private nonisolated let known: NIOLockedValueBox<Set<OrgID>>
     private nonisolated let eventLoop: any EventLoop
-    private nonisolated let executor: any SerialExecutor
+    private nonisolated let executor: LoopExecutor
     private let settings: OAuthSettings
     private let tls: TLSConfiguration
     private let clocks: Clocks
@@ -76,7 +76,7 @@ public actor OAuthTokens: AccessTokens {
         self.clocks = clocks
         self.logger = logger
         self.generator = generator
-        executor = eventLoop.executor
+        executor = LoopExecutor.of(eventLoop)
         tls = try ClientTLS.configuration(extraCAFile: settings.extraCAFile)
         known = NIOLockedValueBox(Set(settings.orgs.keys))
         for (number, org) in settings.orgs.enumerated() {
@@ -139,14 +139,14 @@ public actor OAuthTokens: AccessTokens {
         guard let answer = entries[org]?.cycle.asked(now: clocks.uptime()) else {
             return .failure(TokenFailure("no credentials are configured for org \(org)"))
         }
-        return await follow(answer, org, timeout)
+        return await outcome(of: follow(answer, org), timeout)
     }
 
     public func token(
         for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
     ) async -> Result<AccessToken, TokenFailure>? {
         guard let answer = entries[org]?.cycle.refused(refused, now: clocks.uptime()) else { return nil }
-        return await follow(answer, org, timeout)
+        return await outcome(of: follow(answer, org), timeout)
     }
 
     /// Ends every request; those who wait for one are told so.
@@ -159,23 +159,38 @@ public actor OAuthTokens: AccessTokens {
         endpoint = nil
     }
 
-    private func follow(_ answer: TokenCycle.Answer, _ org: OrgID, _ timeout: Duration) async -> Outcome {
+    /// What becomes of somebody who asked.
+    private enum Followed {
+        case known(Outcome)
+        /// A round tells.
+        case told(EventLoopPromise<Outcome>)
+    }
+
+    /// In one go with the question: a round that ended in between would be taken for one that is still to be started.
+    private func follow(_ answer: TokenCycle.Answer, _ org: OrgID) -> Followed {
         switch answer {
         case .token(let token, let thenRefresh):
             if thenRefresh { refresh(org) }
-            return .success(token)
+            return .known(.success(token))
         case .failure(let failure):
-            return .failure(failure)
+            return .known(.failure(failure))
         case .refresh:
             refresh(org)
-            return await waitForRound(of: org, timeout)
+            guard entries[org]?.round != nil else {
+                return .known(.failure(TokenFailure("no access token: the worker ends")))
+            }
+            let promise = eventLoop.makePromise(of: Outcome.self)
+            entries[org]?.waiting.append(promise)
+            return .told(promise)
         }
     }
 
-    private func waitForRound(of org: OrgID, _ timeout: Duration) async -> Outcome {
-        guard entries[org]?.round != nil else { return .failure(TokenFailure("no access token: the worker ends")) }
-        let promise = eventLoop.makePromise(of: Outcome.self)
-        entries[org]?.waiting.append(promise)
+    private func outcome(of followed: Followed, _ timeout: Duration) async -> Outcome {
+        let promise: EventLoopPromise<Outcome>
+        switch followed {
+        case .known(let outcome): return outcome
+        case .told(let told): promise = told
+        }
         // Of several ends of a promise the first counts.
         let timer = eventLoop.scheduleTask(in: TimeAmount(min(timeout, .seconds(24 * 3600)))) {
             promise.succeed(.failure(TokenFailure("no access token: the token endpoint did not answer in time")))
@@ -198,6 +213,7 @@ public actor OAuthTokens: AccessTokens {
         let round = TokenRound(org: org, credentials: entry.credentials, endpoint: endpoint, wallClock: clocks.wall)
         // A task of its own: it belongs to all who wait for it, and goes on when the first of them is cancelled. It ends
         // by itself, bounded by the request timeout and the number of keys, or with `shutDown`.
+        // Without the loop as its preference: reading and signing with a key belong on other threads.
         entries[org]?.round = Task { finish(org, entry.number, await round.run()) }
     }
 

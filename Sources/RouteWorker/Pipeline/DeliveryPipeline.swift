@@ -63,7 +63,8 @@ public actor DeliveryPipeline {
     typealias Lanes = ConversationLanes<ConversationKey, Work>
 
     public nonisolated let loop: any EventLoop
-    public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
+    private nonisolated let executor: LoopExecutor
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     var settings: PipelineSettings
     let store: any IdempotencyStore
@@ -121,6 +122,7 @@ public actor DeliveryPipeline {
     ) {
         self.settings = settings
         self.loop = loop
+        executor = LoopExecutor.of(loop)
         self.decoder = decoder
         self.store = store
         self.api = api
@@ -152,9 +154,9 @@ public actor DeliveryPipeline {
             // One stream for both, since each takes a task of this group.
             for await errand in tasksWanted {
                 if let errand {
-                    group.addTask { await self.perform(errand) }
+                    group.addTask(executorPreference: self.executor) { await self.perform(errand) }
                 } else {
-                    group.addTask { await self.runner() }
+                    group.addTask(executorPreference: self.executor) { await self.runner() }
                 }
             }
             // The runners are done; nobody needs what a probe would find.
@@ -175,8 +177,9 @@ public actor DeliveryPipeline {
         }
         for ticket in Array(sleepers.keys) { wake(ticket) }
         pump()
-        guard !lanes.isIdle else { return true }
         return await withCheckedContinuation { waiter in
+            // Asked only here: the last delivery may have left while the caller's task came back to this actor.
+            guard !lanes.isIdle else { return waiter.resume(returning: true) }
             drainWaiter = waiter
             loop.assumeIsolated().scheduleTask(in: TimeAmount(limit)) {
                 self.assumeIsolated { $0.endDrain(false) }

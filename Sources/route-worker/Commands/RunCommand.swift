@@ -4,6 +4,7 @@ import AMQP
 import ArgumentParser
 import Foundation
 import IdempotencyStore
+import InteractionAPI
 import Logging
 import NIOConcurrencyHelpers
 import NIOPosix
@@ -44,7 +45,7 @@ struct RunCommand: AsyncParsableCommand {
         let answers = try LoopPublisher(on: loop) { try settings.makePublisher("publisher", logger, onResults: $0) }
         let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
-        let store = try settings.openStore(on: LoopTaskExecutor(loop))
+        let store = try settings.openStore(on: LoopExecutor.of(loop))
         try await probe(store, logger)
 
         let pipeline = DeliveryPipeline(
