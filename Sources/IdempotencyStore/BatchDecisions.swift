@@ -38,9 +38,11 @@ public struct BatchReads: Sendable {
                 if request.issuedAt != nil { marks.insert(KeyBytes(request.conversationKey)) }
             case .record(_, let claim), .release(let claim, _):
                 commands.insert(KeyBytes(claim.key))
-            case .find(let key):
+            case .find(let key), .forget(let key, _):
                 commands.insert(KeyBytes(key))
-            case .purge:
+            case .forgetMark(let conversation):
+                marks.insert(KeyBytes(conversation))
+            case .search, .purge:
                 break
             }
         }
@@ -52,7 +54,8 @@ public struct BatchReads: Sendable {
 
 /// Decides one operation after another by the rules of ``CommandRecord``, each on what those before it left.
 ///
-/// Purges are not decided here, since they concern what nobody named: a store runs them itself, after the writes.
+/// Purges and searches are not decided here, since they concern what nobody named: a store runs them itself, after the
+/// writes.
 public struct BatchDecisions {
     /// A command, as it was found and as it is to be.
     public struct Command {
@@ -80,6 +83,7 @@ public struct BatchDecisions {
     }
 
     public struct Mark {
+        /// `nil` where there is to be none.
         public fileprivate(set) var mark: ConversationMark?
         public fileprivate(set) var isChanged = false
 
@@ -108,7 +112,7 @@ public struct BatchDecisions {
         self.retention = retention
     }
 
-    /// `nil` for a purge.
+    /// `nil` for a purge and a search.
     public mutating func perform(_ operation: StoreOperation) -> StoreReply? {
         switch operation {
         case .claim(let request):
@@ -147,7 +151,19 @@ public struct BatchDecisions {
             let command = commands[KeyBytes(key)]
             if let problem = command?.problem { return .failed(problem) }
             return .found(command?.record)
-        case .purge:
+        case .forget(let key, let tag):
+            let command = commands[KeyBytes(key)]
+            if let problem = command?.problem { return .failed(problem) }
+            let (result, record) = CommandRecord.forget(tag, finding: command?.record, at: now)
+            if let record { write(record, KeyBytes(key)) }
+            return .forgot(result)
+        case .forgetMark(let conversation):
+            let key = KeyBytes(conversation)
+            guard marks[key]?.mark != nil else { return .forgot(.nothing) }
+            marks[key]?.mark = nil
+            marks[key]?.isChanged = true
+            return .forgot(.forgotten)
+        case .search, .purge:
             return nil
         }
     }

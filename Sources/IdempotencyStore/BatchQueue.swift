@@ -168,7 +168,9 @@ extension StoreReply {
     fileprivate var newClaim: Claim? {
         switch self {
         case .claim(.acquired(let claim)), .claim(.interrupted(let claim)), .claim(.superseded(let claim)): claim
-        case .claim(.completed), .claim(.inProgress), .claim(.conflict), .fencing, .marked, .found, .purged, .failed:
+        case .claim(.completed), .claim(.inProgress), .claim(.conflict), .fencing, .marked, .found, .searched, .forgot,
+            .purged,
+            .failed:
             nil
         }
     }

@@ -13,7 +13,7 @@ public struct BatchSettings: Sendable, Hashable {
     public var linger: Duration = .zero
     /// How long a caller waits for its answer, waiting for its turn included.
     public var timeLimit: Duration = .seconds(5)
-    /// Commands and marks that one step of a purge looks at; other operations come between the steps.
+    /// Commands and marks that one step of a purge or a search looks at; other operations come between the steps.
     public var purgeStep = 200
 
     public init() {}
@@ -77,6 +77,36 @@ public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyS
     public func find(_ key: CommandKey) async throws(StoreError) -> CommandRecord? {
         guard case .found(let record) = try await perform(.find(key)) else { mismatch() }
         return record
+    }
+
+    public func commands(
+        of conversation: ConversationKey, progress: (Int) -> Void
+    ) async throws(StoreError) -> [CommandKey] {
+        var search = ConversationSearch(
+            org: conversation.org, tag: ConversationTag(conversation), limit: max(1, settings.purgeStep))
+        var found: [CommandKey] = []
+        var known: Set<CommandKey> = []
+        var seen = 0
+        while true {
+            guard case .searched(let step) = try await perform(.search(search)) else { mismatch() }
+            found += step.commands.filter { known.insert($0).inserted }
+            seen += step.seen
+            progress(seen)
+            guard let next = step.next else { return found }
+            search.after = next
+        }
+    }
+
+    public func forget(_ key: CommandKey, of conversation: ConversationKey) async throws(StoreError) -> Forgetting {
+        guard case .forgot(let result) = try await perform(.forget(key, ConversationTag(conversation))) else {
+            mismatch()
+        }
+        return result
+    }
+
+    public func forgetMark(of conversation: ConversationKey) async throws(StoreError) -> Forgetting {
+        guard case .forgot(let result) = try await perform(.forgetMark(conversation)) else { mismatch() }
+        return result
     }
 
     /// Waits at most ``BatchSettings/timeLimit``; a backend that is stuck is closed once it comes back.

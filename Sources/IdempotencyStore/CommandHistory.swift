@@ -182,6 +182,11 @@ public struct CommandHistory: Sendable, Hashable {
         return ConversationTag(bytes: Array(bytes[Self.headerSize..<Self.headerSize + ConversationTag.size]))
     }
 
+    /// Whether the command is known to be of this conversation.
+    public func isOf(_ tag: ConversationTag) -> Bool {
+        hasTag && bytes[Self.headerSize..<Self.headerSize + ConversationTag.size].elementsEqual(tag.bytes)
+    }
+
     // MARK: Noting
 
     mutating func note(_ event: HistoryEntry.Event, at time: Timestamp) {

@@ -230,6 +230,22 @@ extension CommandRecord {
         return .write(record)
     }
 
+    /// Decides about removing what a command holds of a person; see ``StoreInspection/forget(_:of:)``.
+    public static func forget(
+        _ tag: ConversationTag, finding record: CommandRecord?, at now: Timestamp
+    ) -> (result: Forgetting, record: CommandRecord?) {
+        guard var record, record.history.isOf(tag) else { return (.nothing, nil) }
+        switch record.state {
+        // What its holder records could not be found again if the tag were gone; a later claim brings its own.
+        case .claimed: return (.underWay, nil)
+        case .released(let before): record.state = .released(before: before?.withoutPerson)
+        case .completed(let ending): record.state = .completed(ending.withoutPerson)
+        }
+        record.history.forgetConversation()
+        record.history.note(.forgotten, at: now)
+        return (.forgotten, record)
+    }
+
     /// Notes a delivery that leads to no claim.
     private mutating func note(_ kind: SeenAgain.Kind, _ request: ClaimRequest, at now: Timestamp) {
         history.note(request.untoldCalls)
@@ -251,6 +267,16 @@ extension CommandRecord {
     /// How long a mark is kept: as long as a route issued before it can still come.
     public static func keepMark(_ mark: Timestamp, at now: Timestamp, keeping retention: Retention) -> Timestamp {
         max(now, mark) + retention.succeeded
+    }
+}
+
+extension CommandRecord.Ending {
+    /// What decisions and duplicates' answers need, and nothing that Salesforce said.
+    fileprivate var withoutPerson: Self {
+        var ending = self
+        ending.result.response = nil
+        ending.result.error?.message = "removed with all else that was kept of the conversation"
+        return ending
     }
 }
 

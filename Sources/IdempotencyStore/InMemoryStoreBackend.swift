@@ -88,6 +88,17 @@ public final class InMemoryStoreBackend: StoreBackend {
             return .marked
         case .find(let key):
             return .found(memory.commands[key]?.record)
+        case .search(let search):
+            // In one step: nobody who uses this store keeps so many that it would hold others up for long.
+            let org = memory.commands.filter { $0.key.org == search.org }
+            let found = org.filter { $0.value.record.history.isOf(search.tag) }
+            return .searched(SearchStep(commands: Array(found.keys), seen: org.count))
+        case .forget(let key, let tag):
+            let (result, record) = CommandRecord.forget(tag, finding: memory.commands[key]?.record, at: now)
+            if let record { memory.commands[key]?.record = record }
+            return .forgot(result)
+        case .forgetMark(let conversation):
+            return .forgot(memory.marks.removeValue(forKey: conversation) == nil ? .nothing : .forgotten)
         case .purge(let limit):
             return purge(limit: limit, in: &memory, at: now)
         }

@@ -19,6 +19,21 @@ public struct KeyBytes: Sendable, Hashable, Comparable {
         self.bytes = bytes
     }
 
+    /// Bytes that were a key before.
+    public init(bytes: [UInt8]) { self.bytes = bytes }
+
+    /// The command whose key this is; `nil` for other bytes.
+    public var command: CommandKey? {
+        guard bytes.count == 32, let org = OrgID(String(decoding: bytes.prefix(15), as: UTF8.self)) else { return nil }
+        let kind: CommandKind
+        switch bytes[15] {
+        case UInt8(ascii: "r"): kind = .route
+        case UInt8(ascii: "d"): kind = .delete
+        default: return nil
+        }
+        return CommandKey(org: org, kind: kind, request: RequestID(bytes: SIMD16(bytes[16...])))
+    }
+
     /// The org's 15 characters, then the conversation in UTF-8.
     public init(_ key: ConversationKey) {
         bytes = Array(key.org.description.utf8) + Array(key.conversation.utf8)

@@ -31,6 +31,12 @@ public enum StoreOperation: Sendable, Hashable {
     case mark(ClaimRequest)
     /// Tell what is remembered of a command.
     case find(CommandKey)
+    /// Look through an org's commands for those of a conversation.
+    case search(ConversationSearch)
+    /// Remove what a command holds of a person, if it is of this conversation.
+    case forget(CommandKey, ConversationTag)
+    /// Remove the mark of a conversation.
+    case forgetMark(ConversationKey)
     /// Look at up to this many commands and marks whose time may be over, and remove those whose time is.
     case purge(limit: Int)
 }
@@ -42,10 +48,61 @@ public enum StoreReply: Sendable, Hashable {
     case fencing(Fencing)
     case marked
     case found(CommandRecord?)
+    case searched(SearchStep)
+    /// To `forget` and `forgetMark`.
+    case forgot(Forgetting)
     /// How many were removed, and whether more may be due.
     case purged(Int, more: Bool)
     /// This operation failed, alone.
     case failed(StoreError)
+}
+
+/// One step of a walk through an org's commands.
+public struct ConversationSearch: Sendable, Hashable {
+    public var org: OrgID
+    public var tag: ConversationTag
+    /// ``SearchStep/next`` of the step before; empty for the first.
+    public var after: [UInt8]
+    /// How many commands to look at, about.
+    public var limit: Int
+
+    public init(org: OrgID, tag: ConversationTag, after: [UInt8] = [], limit: Int) {
+        self.org = org
+        self.tag = tag
+        self.after = after
+        self.limit = limit
+    }
+
+    /// The keys of the org's commands that are still to be looked at lie between these two, for databases that sort them.
+    public var bounds: (after: [UInt8], before: [UInt8]) {
+        let org = Array(org.description.utf8)
+        return (after.isEmpty ? org : after, org + [0xFF])
+    }
+}
+
+/// What a step found.
+public struct SearchStep: Sendable, Hashable {
+    /// Those of the conversation; one may be told twice.
+    public var commands: [CommandKey]
+    /// How many were looked at.
+    public var seen: Int
+    /// Where to go on, in words of the backend's own; `nil` at the end.
+    public var next: [UInt8]?
+
+    public init(commands: [CommandKey] = [], seen: Int = 0, next: [UInt8]? = nil) {
+        self.commands = commands
+        self.seen = seen
+        self.next = next
+    }
+}
+
+/// What became of a wish to forget.
+public enum Forgetting: Sendable, Hashable {
+    case forgotten
+    /// There is nothing, or nothing of this conversation.
+    case nothing
+    /// Somebody may be calling for it, and will record what comes back: ask again after its end.
+    case underWay
 }
 
 /// How long commands are remembered, counted from their last change by the store's clock.

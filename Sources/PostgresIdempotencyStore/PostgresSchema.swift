@@ -54,7 +54,9 @@ enum PostgresSchema {
     ]
 
     enum Statement: String, CaseIterable {
-        case findCommands, findMarks, now, tokens, insertCommands, updateCommands, removeCommands, leaveMarks, purge
+        case findCommands, findMarks, now, tokens, insertCommands, updateCommands, removeCommands, leaveMarks,
+            removeMarks
+        case searchCommands, purge
 
         var sql: String {
             switch self {
@@ -92,6 +94,13 @@ enum PostgresSchema {
                 SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[])
                 ON CONFLICT (key) DO UPDATE SET issued_at = greatest(mark.issued_at, excluded.issued_at),
                     keep_until = greatest(mark.keep_until, excluded.keep_until)
+                """
+            case .removeMarks:
+                "DELETE FROM route_worker_mark WHERE key = ANY ($1::bytea[])"
+            case .searchCommands:
+                """
+                SELECT key, history FROM route_worker_command WHERE key > $1::bytea AND key < $2::bytea
+                ORDER BY key LIMIT $3::bigint
                 """
             // Commands first, then marks with what is left of the limit. What somebody works on is left for the next
             // purge: a purge waits for nobody.

@@ -190,35 +190,61 @@ final class PostgresSession {
 
         var pipeline = PostgresPipeline()
         pipeline.write(decisions)
-        let purgesFrom = pipeline.steps.count
-        for case .purge(let limit) in batch {
-            let values = [PostgresValue(found.now.milliseconds), PostgresValue(Int64(max(0, limit)))]
-            pipeline.execute(.purge, values)
-        }
+        let writes = pipeline.steps.count
+        for operation in batch { pipeline.executeAfterWrites(operation, at: found.now) }
         pipeline.steps.append(.sql("COMMIT"))
         let results = try connection.run(pipeline, deadline: deadline)
 
-        var purged = results[purgesFrom...].dropLast()
+        var rest = results[writes...].dropLast()
         var all: [StoreReply] = []
         all.reserveCapacity(batch.count)
         for (operation, reply) in zip(batch, replies) {
             if let reply {
                 all.append(reply)
-            } else if case .purge(let limit) = operation, let counts = purged.popFirst(),
-                let removed = counts.integer(0, 0), let seen = counts.integer(0, 1)
-            {
-                all.append(.purged(Int(removed), more: limit > 0 && seen >= limit))
+            } else if let reply = rest.popFirst().flatMap({ Self.reply(to: operation, $0) }) {
+                all.append(reply)
             } else {
                 throw .strange
             }
         }
         return all
     }
+
+    /// The answer to what is done after the writes.
+    private static func reply(to operation: StoreOperation, _ rows: PostgresRows) -> StoreReply? {
+        switch operation {
+        case .purge(let limit):
+            guard let removed = rows.integer(0, 0), let seen = rows.integer(0, 1) else { return nil }
+            return .purged(Int(removed), more: limit > 0 && seen >= limit)
+        case .search(let search):
+            let found = rows.rows.filter { CommandHistory(bytes: $0[1] ?? []).isOf(search.tag) }
+            return .searched(
+                SearchStep(
+                    commands: found.compactMap { KeyBytes(bytes: $0[0] ?? []).command }, seen: rows.rows.count,
+                    next: rows.rows.count == search.limit ? rows.rows.last?[0] : nil))
+        case .claim, .record, .release, .mark, .find, .forget, .forgetMark:
+            return nil
+        }
+    }
 }
 
 extension PostgresPipeline {
     fileprivate mutating func execute(_ statement: PostgresSchema.Statement, _ values: [PostgresValue]) {
         steps.append(.execute(name: statement.rawValue, values))
+    }
+
+    /// What concerns commands that nobody named.
+    fileprivate mutating func executeAfterWrites(_ operation: StoreOperation, at now: Timestamp) {
+        switch operation {
+        case .purge(let limit):
+            execute(.purge, [PostgresValue(now.milliseconds), PostgresValue(Int64(max(0, limit)))])
+        case .search(let search):
+            let (after, before) = search.bounds
+            execute(
+                .searchCommands, [PostgresValue(after), PostgresValue(before), PostgresValue(Int64(search.limit))])
+        case .claim, .record, .release, .mark, .find, .forget, .forgetMark:
+            break
+        }
     }
 
     /// Everything in the order of the keys, as it was locked.
@@ -237,8 +263,10 @@ extension PostgresPipeline {
         if !changed.keys.isEmpty { execute(.updateCommands, changed.values) }
         if !removed.isEmpty { execute(.removeCommands, [PostgresValue(removed)]) }
 
-        let marks = decisions.marks.filter(\.value.isChanged).sorted { $0.key < $1.key }
-            .compactMap { key, mark in mark.mark.map { (key.bytes, $0) } }
+        let changedMarks = decisions.marks.filter(\.value.isChanged).sorted { $0.key < $1.key }
+        let removedMarks = changedMarks.filter { $0.value.mark == nil }.map(\.key.bytes)
+        if !removedMarks.isEmpty { execute(.removeMarks, [PostgresValue(removedMarks)]) }
+        let marks = changedMarks.compactMap { key, mark in mark.mark.map { (key.bytes, $0) } }
         guard !marks.isEmpty else { return }
         execute(
             .leaveMarks,

@@ -6,6 +6,8 @@ struct PostgresValue {
 
     init(_ value: Int64) { bytes = value.bigEndianBytes }
 
+    init(_ value: [UInt8]) { bytes = value }
+
     init(_ values: [Int64?]) {
         bytes = Self.array(elementType: 20, values.map { $0?.bigEndianBytes })
     }

@@ -169,9 +169,7 @@ final class RedisSession {
                 "EVALSHA",
                 [scripts.purge, Array("1".utf8), name("index"), Self.number(found.now), Array(String(limit).utf8)])
         }
-        guard pipeline.count > 0 else { return zip(batch, replies).map { $1 ?? .purged(0, more: false) } }
-
-        let answers = try connection.run(pipeline, deadline: deadline)
+        let answers = pipeline.count > 0 ? try connection.run(pipeline, deadline: deadline) : []
         for case .error(let message) in answers { throw .refused(message) }
         var rest = answers[...]
         if writes {
@@ -182,6 +180,8 @@ final class RedisSession {
         for (operation, reply) in zip(batch, replies) {
             if let reply {
                 all.append(reply)
+            } else if case .search(let search) = operation {
+                all.append(.searched(try self.search(search, connection, deadline)))
             } else if case .purge(let limit) = operation, limit > 0 {
                 guard case .array(let counts)? = rest.popFirst(), counts.count == 2,
                     case .integer(let removed) = counts[0], case .integer(let seen) = counts[1]
@@ -192,6 +192,45 @@ final class RedisSession {
             }
         }
         return all
+    }
+
+    /// Walks through the names of the keys, which Redis keeps in no order: a step is bounded by what it looks at, be it of
+    /// which org it may.
+    private func search(
+        _ search: ConversationSearch, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
+    ) throws(RedisFailure) -> SearchStep {
+        let prefix = name("c:")
+        let cursor = search.after.isEmpty ? Array("0".utf8) : search.after
+        var scan = RedisPipeline()
+        scan.append(
+            "SCAN",
+            [
+                cursor, Array("MATCH".utf8), RedisValues.literal(prefix) + Array("\(search.org)*".utf8),
+                Array("COUNT".utf8), Array(String(search.limit).utf8),
+            ])
+        let scanned = try connection.run(scan, deadline: deadline)
+        if case .error(let message) = scanned[0] { throw .refused(message) }
+        guard case .array(let parts) = scanned[0], parts.count == 2, case .bytes(let next) = parts[0],
+            case .array(let names) = parts[1]
+        else { throw .strange }
+        var step = SearchStep(seen: names.count, next: next == Array("0".utf8) ? nil : next)
+        let keys = names.compactMap { name -> [UInt8]? in
+            guard case .bytes(let bytes) = name else { return nil }
+            return bytes
+        }
+        guard !keys.isEmpty else { return step }
+        var get = RedisPipeline()
+        get.append("MGET", keys)
+        let got = try connection.run(get, deadline: deadline)
+        if case .error(let message) = got[0] { throw .refused(message) }
+        guard case .array(let values) = got[0], values.count == keys.count else { throw .strange }
+        for (key, value) in zip(keys, values) {
+            guard case .bytes(let bytes) = value, RedisValues.history(bytes).isOf(search.tag),
+                let command = KeyBytes(bytes: Array(key.dropFirst(prefix.count))).command
+            else { continue }
+            step.commands.append(command)
+        }
+        return step
     }
 
     private func name(_ suffix: String) -> [UInt8] { namespace + Array(suffix.utf8) }

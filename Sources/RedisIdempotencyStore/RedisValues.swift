@@ -30,13 +30,23 @@ enum RedisValues {
         }
         do throws(StoreError) {
             var record = try RecordCodec.decode(Array(value[(end + 1)...]))
-            if let start = value[..<end].firstIndex(of: UInt8(ascii: ",")) {
-                record.history = CommandHistory(bytes: unescaped(value[(start + 1)..<end]))
-            }
+            record.history = history(value[..<end])
             return BatchDecisions.Command(record)
         } catch {
             return BatchDecisions.Command(problem: error)
         }
+    }
+
+    /// - Parameter head: a command's value, at least what stands before the first `;`.
+    static func history(_ head: some RandomAccessCollection<UInt8>) -> CommandHistory {
+        let head = Array(head.prefix { $0 != UInt8(ascii: ";") })
+        guard let start = head.firstIndex(of: UInt8(ascii: ",")) else { return CommandHistory() }
+        return CommandHistory(bytes: unescaped(head[(start + 1)...]))
+    }
+
+    /// A pattern that these bytes alone match.
+    static func literal(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.flatMap { "*?[]\\".utf8.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
     }
 
     static func escaped(_ bytes: [UInt8]) -> [UInt8] {

@@ -18,7 +18,8 @@ final class SQLiteStatements {
     enum SQL: Int, CaseIterable {
         case begin, commit, rollback
         case findCommand, insertCommand, updateCommand, removeCommand
-        case findMark, leaveMark
+        case searchCommands
+        case findMark, leaveMark, removeMark
         case readToken, writeToken
         case dueCommands, lookAgain, removeMarks
 
@@ -46,6 +47,8 @@ final class SQLiteStatements {
                     history = ?13 WHERE id = ?14
                 """
             case .removeCommand: "DELETE FROM command WHERE id = ?1"
+            case .searchCommands:
+                "SELECT key, history FROM command WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3"
             case .findMark: "SELECT issued_at FROM delete_mark WHERE key = ?1"
             case .leaveMark:
                 """
@@ -53,6 +56,7 @@ final class SQLiteStatements {
                     ON CONFLICT (key) DO UPDATE SET issued_at = max(issued_at, excluded.issued_at),
                     keep_until = max(keep_until, excluded.keep_until)
                 """
+            case .removeMark: "DELETE FROM delete_mark WHERE key = ?1"
             case .readToken: "SELECT last FROM fencing_token"
             case .writeToken: "UPDATE fencing_token SET last = ?1"
             case .dueCommands: "SELECT id, keep_until FROM command WHERE look_at <= ?1 ORDER BY look_at LIMIT ?2"
@@ -152,6 +156,25 @@ final class SQLiteStatements {
         try statement.run()
     }
 
+    func search(_ search: ConversationSearch) throws -> SearchStep {
+        let statement = try prepare(.searchCommands)
+        statement.bind(1, search.bounds.after)
+        statement.bind(2, search.bounds.before)
+        statement.bind(3, Int64(search.limit))
+        defer { statement.reset() }
+        var found = SearchStep()
+        var last: [UInt8] = []
+        while try statement.step() {
+            found.seen += 1
+            last = statement.bytes(0)
+            guard CommandHistory(bytes: statement.bytes(1)).isOf(search.tag), let key = KeyBytes(bytes: last).command
+            else { continue }
+            found.commands.append(key)
+        }
+        if found.seen == search.limit { found.next = last }
+        return found
+    }
+
     private func bind(_ record: CommandRecord, at now: Timestamp, to statement: PreparedStatement) {
         let code: StateCode
         var until: Timestamp?
@@ -191,6 +214,14 @@ final class SQLiteStatements {
         statement.bind(2, issuedAt.milliseconds)
         statement.bind(3, keepUntil.milliseconds)
         try statement.run()
+    }
+
+    /// Returns whether there was one.
+    func removeMark(_ key: KeyBytes) throws -> Bool {
+        let statement = try prepare(.removeMark)
+        statement.bind(1, key.bytes)
+        try statement.run()
+        return statement.changes > 0
     }
 
     // MARK: Fencing tokens

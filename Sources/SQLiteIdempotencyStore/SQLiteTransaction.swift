@@ -25,6 +25,10 @@ struct SQLiteTransaction {
             case .release(let claim, let release): return try self.release(claim, as: release)
             case .mark(let request): return try mark(request)
             case .find(let key): return .found(try statements.findCommand(KeyBytes(key))?.record)
+            case .search(let search): return .searched(try statements.search(search))
+            case .forget(let key, let tag): return try forget(KeyBytes(key), tag)
+            case .forgetMark(let conversation):
+                return .forgot(try statements.removeMark(KeyBytes(conversation)) ? .forgotten : .nothing)
             case .purge(let limit): return try purge(limit: max(0, limit))
             }
         } catch let error as UnreadableRow {
@@ -90,6 +94,13 @@ struct SQLiteTransaction {
         case .lost:
             return .fencing(.lost)
         }
+    }
+
+    private func forget(_ key: KeyBytes, _ tag: ConversationTag) throws -> StoreReply {
+        let row = try statements.findCommand(key)
+        let (result, record) = CommandRecord.forget(tag, finding: row?.record, at: now)
+        if let row, let record { try statements.update(record, id: row.id, at: now) }
+        return .forgot(result)
     }
 
     private func mark(_ request: ClaimRequest) throws -> StoreReply {

@@ -24,7 +24,7 @@ struct RouteWorkerCommand: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self,
-            ExplainCommand.self, ConfigCommand.self,
+            ExplainCommand.self, ForgetCommand.self, ConfigCommand.self,
             VersionCommand.self,
         ])
 

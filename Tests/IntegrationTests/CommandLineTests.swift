@@ -35,7 +35,7 @@ struct CommandLineTests {
         "Every command has help with examples",
         arguments: [
             [], ["run"], ["send"], ["sandbox"], ["topology"], ["topology", "declare"], ["topology", "check"], ["check"],
-            ["explain"], ["version"],
+            ["explain"], ["forget"], ["version"],
         ])
     func help(command: [String]) async throws {
         let run = try await Run(command + ["--help"])

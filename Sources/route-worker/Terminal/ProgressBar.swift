@@ -47,6 +47,31 @@ struct ProgressBar {
     }
 }
 
+/// The same for work whose size nobody knows: on a terminal one line, in a log one every ten seconds.
+struct ProgressCount {
+    private let title: String
+    private let isTerminal = isatty(STDERR_FILENO) == 1
+    private var lastDrawnAt = ContinuousClock.now
+
+    init(_ title: String) {
+        self.title = title
+    }
+
+    mutating func update(_ done: Int) {
+        let now = ContinuousClock.now
+        guard now - lastDrawnAt >= (isTerminal ? .milliseconds(100) : .seconds(10)) else { return }
+        lastDrawnAt = now
+        let line = "\(title) \(done)"
+        FileHandle.standardError.write(Data((isTerminal ? "\r\u{1B}[K\(line)" : line + "\n").utf8))
+    }
+
+    /// Leaves a terminal's line empty.
+    func finish() {
+        guard isTerminal else { return }
+        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+    }
+}
+
 extension Duration {
     fileprivate var wholeMillis: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
 }
