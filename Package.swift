@@ -104,7 +104,8 @@ let package = Package(
         .target(
             name: "RouteWorker",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics", "RoutingContract",
+                "AMQP", "AMQPMessage", "Failpoints", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics",
+                "RoutingContract",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -116,7 +117,7 @@ let package = Package(
         .target(
             name: "InteractionAPI",
             dependencies: [
-                "RoutingContract",
+                "Failpoints", "RoutingContract",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
@@ -155,7 +156,7 @@ let package = Package(
         // A small RabbitMQ client over librabbitmq. The one target that imports CRabbitMQ.
         .target(
             name: "AMQP",
-            dependencies: ["AMQPMessage", "CRabbitMQ"],
+            dependencies: ["AMQPMessage", "CRabbitMQ", "Failpoints"],
             swiftSettings: settings),
 
         // Pure: commands, answers, outcomes, dead letters, ids, JSON scanner, fingerprint.
@@ -166,6 +167,9 @@ let package = Package(
 
         // Pure: messages and header tables as values, shared by the AMQP client and the contract.
         .target(name: "AMQPMessage", swiftSettings: settings),
+
+        // Where tests make a worker die; nothing in a release.
+        .target(name: "Failpoints", swiftSettings: settings),
 
         // A registry behind swift-metrics, and Prometheus' text format.
         .target(
@@ -234,7 +238,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionSandbox", "RouteWorker",
+                "AMQP", "AMQPMessage", "CommandClient", "Failpoints", "IdempotencyStore", "InteractionSandbox",
+                "RouteWorker",
                 "RoutingContract", "TestSupport", "route-worker",
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -1,6 +1,7 @@
 // What the consumer's thread does: read what is there, hand it out, send acks, do what was asked, sleep.
 import AMQPMessage
 import CRabbitMQ
+import Failpoints
 
 /// Lives on the consumer's thread; nobody else sees it.
 final class ConsumerLoop {
@@ -192,6 +193,7 @@ final class ConsumerLoop {
             }
         }
         if let failure { throw failure }
+        Failpoint.afterAck.reached()
     }
 
     private func settle(_ receipt: Receipt, rejecting: Bool) {

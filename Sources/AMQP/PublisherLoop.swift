@@ -1,6 +1,7 @@
 // What the publisher's thread does: read confirms, tell them, publish what the window allows, sleep.
 import AMQPMessage
 import CRabbitMQ
+import Failpoints
 
 /// Lives on the publisher's thread; nobody else sees it.
 final class PublisherLoop {
@@ -217,6 +218,7 @@ final class PublisherLoop {
             return false
         }
         if let failure { throw failure }
+        Failpoint.afterPublish.reached()
         lastError = nil
         return hasMore
     }

@@ -3,6 +3,7 @@
 import AMQP
 import AMQPMessage
 import CommandClient
+import Failpoints
 import Foundation
 import InteractionSandbox
 import Logging
@@ -138,21 +139,33 @@ final class WorkerHarness: Sendable {
     }
 
     /// Starts `route-worker` with a command and the configuration of this test.
-    func tool(_ command: String...) throws -> ChildProcess {
-        try tool(command)
+    func tool(_ command: String..., environment: [String: String] = [:]) throws -> ChildProcess {
+        try tool(command, environment)
     }
 
     func tool(_ command: String, _ arguments: [String]) throws -> ChildProcess {
         try tool([command] + arguments)
     }
 
-    private func tool(_ command: [String]) throws -> ChildProcess {
+    private func tool(_ command: [String], _ environment: [String: String] = [:]) throws -> ChildProcess {
         let child = try ChildProcess(
             ChildProcess.product("route-worker"),
             command + ["--config", configFile] + options.settings.flatMap { ["--set", $0] },
-            environment: ["AMQP_URL": brokerURL], in: folder.url)
+            environment: ["AMQP_URL": brokerURL].merging(environment) { $1 }, in: folder.url)
         children.append(child)
         return child
+    }
+
+    /// Starts a worker that consumes one of the commands queues alone and kills itself (or, with `:stop`, stops) at a
+    /// step of a delivery.
+    func startDoomedWorker(
+        at point: Failpoint, _ manner: String = "", queue: Int, environment: [String: String] = [:]
+    ) throws -> ChildProcess {
+        try tool(
+            "run",
+            environment: [
+                Failpoint.variable: point.rawValue + manner, "QUEUES": queues[queue],
+            ].merging(environment) { $1 })
     }
 
     /// The end of what the workers said.

@@ -1,5 +1,6 @@
 // One connection: the channel handler that puts a call's request on the wire and reads its answer.
 
+import Failpoints
 import NIOCore
 import NIOHTTP1
 import NIOSSL
@@ -50,6 +51,7 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
             call.finishUnsent(CallFailure.Reason.connectionClosed, "the connection closed before anything was written")
             return over()
         }
+        Failpoint.beforeSend.reached()
         call.place = .onConnection(self)
         self.call = call
         exchange = Exchange(settings: settings, callDeadline: call.deadline, now: .now())
@@ -89,6 +91,7 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     }
 
     private func requestWritten() {
+        Failpoint.afterSend.reached()
         guard call != nil, let context else { return }
         exchange.requestWritten(now: .now())
         wake(by: exchange.deadline, on: context)

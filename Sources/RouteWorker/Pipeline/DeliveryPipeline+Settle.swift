@@ -2,6 +2,7 @@
 
 import AMQP
 import AMQPMessage
+import Failpoints
 import IdempotencyStore
 import InteractionAPI
 import Logging
@@ -23,6 +24,7 @@ extension DeliveryPipeline {
                 announcement = Announcement(of: ending, for: command, work.delivery, settings)
             case .parked:
                 metrics.parked(command.key.org)
+                Failpoint.afterParking.reached()
                 return .ack(work.delivery.receipt)
             case .left: return nil
             }
@@ -33,7 +35,10 @@ extension DeliveryPipeline {
         let settlement = await announce(announcement, work, ticket)
         metrics.ended(
             announcement, work, startedAt: startedAt, now: moment().wall, isAnnounced: settlement != nil)
-        if settlement != nil { log(announcement) }
+        if settlement != nil {
+            Failpoint.afterConfirm.reached()
+            log(announcement)
+        }
         return settlement
     }
 
@@ -85,7 +90,9 @@ extension DeliveryPipeline {
                 }
                 let askedAt = moment()
                 do {
+                    Failpoint.beforeClaim.reached()
                     let result = try await store.claim(progress.claimRequest(askedAt))
+                    Failpoint.afterClaim.reached()
                     step = progress.claimed(result, askedAt: askedAt, now: moment())
                 } catch {
                     logger.error("cannot claim", metadata: [LogKey.error: "\(error)"])
@@ -93,6 +100,7 @@ extension DeliveryPipeline {
                 }
             case .call(let timeout):
                 let result = await call(command, timeout)
+                Failpoint.afterAnswer.reached()
                 step = progress.called(result, now: moment(), using: &generator)
                 hasToken = false
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
@@ -102,7 +110,10 @@ extension DeliveryPipeline {
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .record(let claim, let result):
                 do {
-                    step = progress.recorded(try await store.record(result, for: progress.telling(claim)), result)
+                    Failpoint.beforeRecord.reached()
+                    let fencing = try await store.record(result, for: progress.telling(claim))
+                    Failpoint.afterRecord.reached()
+                    step = progress.recorded(fencing, result)
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
                     // since losing it makes the command `unknown`; once more when the worker drains.

@@ -6,6 +6,7 @@
 
 public import AMQP
 public import AMQPMessage
+import Failpoints
 public import IdempotencyStore
 public import InteractionAPI
 public import Logging
@@ -264,11 +265,12 @@ public actor DeliveryPipeline {
         if let place = parkingPlaces[delivery.queue] { return takeParked(delivery, place, receivedAt) }
         guard let queue = queueIndex[delivery.queue] else { return }
         metrics.delivered(queue: queue, redelivered: delivery.redelivered)
-        enter(
-            Work(
-                delivery: delivery, queue: queue,
-                decoded: decode(delivery, settings.queues[queue].defaults, receivedAt), receivedAt: receivedAt,
-                earlierDeliveries: delivery.earlierDeliveries))
+        Failpoint.afterDeliver.reached()
+        let work = Work(
+            delivery: delivery, queue: queue, decoded: decode(delivery, settings.queues[queue].defaults, receivedAt),
+            receivedAt: receivedAt, earlierDeliveries: delivery.earlierDeliveries)
+        Failpoint.afterDecode.reached()
+        enter(work)
     }
 
     func decode(
