@@ -46,15 +46,24 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     // MARK: Calls
 
     /// Puts a call's request on the wire. The connection must be idle.
-    func start(_ call: HTTPCall) {
+    ///
+    /// - Returns: whether the connection stays idle, since no time was left.
+    func start(_ call: HTTPCall) -> Bool {
         guard let context, !isOver, context.channel.isActive else {
             call.finishUnsent(CallFailure.Reason.connectionClosed, "the connection closed before anything was written")
-            return over()
+            over()
+            return false
         }
         Failpoint.beforeSend.reached()
+        let now = NIODeadline.now()
+        // A process that was held up since the call began may have lost to another what it calls for.
+        guard call.deadline > now else {
+            call.finishUnsent(CallFailure.Reason.timeout, "no time was left to send the request")
+            return true
+        }
         call.place = .onConnection(self)
         self.call = call
-        exchange = Exchange(settings: settings, callDeadline: call.deadline, now: .now())
+        exchange = Exchange(settings: settings, callDeadline: call.deadline, now: now)
         wake(by: exchange.deadline, on: context)
 
         // A connection takes its next request only when both promises were kept, so they never speak of another call.
@@ -71,6 +80,7 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         let body = context.channel.allocator.buffer(bytes: call.request.body)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: requestWritten)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        return false
     }
 
     func cancel(_ call: HTTPCall) {

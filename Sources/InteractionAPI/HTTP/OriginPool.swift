@@ -28,7 +28,10 @@ final class OriginPool {
         guard !isClosed else {
             return call.finishUnsent(CallFailure.Reason.clientClosed, "the client is shut down")
         }
-        if let connection = idle.popLast() { return connection.start(call) }
+        if let connection = idle.popLast() {
+            if connection.start(call) { idle.append(connection) }
+            return
+        }
         guard waiting.count < settings.waitingPerOrigin else {
             return call.finishUnsent(
                 CallFailure.Reason.tooManyWaiting, "\(waiting.count) calls wait for a connection to \(origin.authority)"
@@ -51,12 +54,11 @@ final class OriginPool {
 
     func becameIdle(_ connection: HTTPConnection) {
         guard open[ObjectIdentifier(connection)] != nil else { return }
-        if let call = waiting.popFirst() {
+        while let call = waiting.popFirst() {
             call.stopWaiting()
-            connection.start(call)
-        } else {
-            idle.append(connection)
+            if !connection.start(call) { return }
         }
+        idle.append(connection)
     }
 
     /// A connection closed or is about to.
