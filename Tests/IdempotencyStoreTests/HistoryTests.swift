@@ -50,7 +50,18 @@ import Testing
                     let story = model.story(of: key)
                     try #require(history?.entries?.map(told) == story?.told, place)
                     try #require(history?.dropped == story?.dropped, place)
-                case 88..<97:
+                case 88..<90:
+                    let whose = ["c", "d"].randomElement(using: &generator) ?? "c"
+                    let conversation = ConversationKey(org: someOrg, conversation: whose)
+                    let keys = try await store.commands(of: conversation) { _ in }
+                    try #require(Set(keys) == model.keys(of: whose), place)
+                    for key in Set(keys + [key(0)]) {
+                        let result = try await store.forget(key, of: conversation)
+                        try #require(result == model.forget(key, of: whose), place)
+                    }
+                    try #require(
+                        try await store.forgetMark(of: conversation) == model.forgetMark(of: whose), place)
+                case 90..<97:
                     clock.advance(by: .milliseconds(Int64.random(in: 0...20_000, using: &generator)))
                 case 97:
                     clock.advance(by: .seconds(Int64.random(in: 0...300, using: &generator)))
@@ -77,7 +88,8 @@ import Testing
         case .released: StoreModel.Told(words: "released")
         case .ended(let outcome, _): StoreModel.Told(words: "ended \(outcome)")
         case .seenAgain(let again): StoreModel.Told(words: "\(again.kind)", count: again.count)
-        case .forgotten, .other: StoreModel.Told(words: "unexpected")
+        case .forgotten: StoreModel.Told(words: "forgotten")
+        case .other: StoreModel.Told(words: "unexpected")
         }
     }
 

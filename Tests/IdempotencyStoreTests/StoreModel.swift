@@ -18,6 +18,8 @@ struct StoreModel {
         var keepUntil: Int64 = 0
         var nextLook: Int64 = 0
         var told: [Told] = []
+        /// Whose it is, from its claim until that is forgotten.
+        var conversation: String?
     }
 
     /// One thing that is told of a command, without its time; what comes again and again is told with a count.
@@ -107,6 +109,7 @@ struct StoreModel {
                 leaveMark(wish.conversation, issued, now)
             }
         }
+        facts.conversation = facts.conversation ?? wish.conversation
         commands[wish.key] = facts
         let claim = Claim(
             key: wish.key, token: tokens, attempts: facts.calls, mayHaveTakenEffect: facts.isDoubtful)
@@ -166,6 +169,25 @@ struct StoreModel {
         tell(claim.calls, of: claim.key)
         tell(claim.key, "released")
         return .held
+    }
+
+    func keys(of conversation: String) -> Set<CommandKey> {
+        Set(commands.filter { $0.value.conversation == conversation }.keys)
+    }
+
+    mutating func forget(_ key: CommandKey, of conversation: String) -> Forgetting {
+        guard var facts = commands[key], facts.conversation == conversation else { return .nothing }
+        guard facts.leaseEnd == nil else { return .underWay }
+        facts.conversation = nil
+        facts.ended?.result.response = nil
+        facts.ended?.result.error?.message = "removed with all else that was kept of the conversation"
+        commands[key] = facts
+        tell(key, "forgotten")
+        return .forgotten
+    }
+
+    mutating func forgetMark(of conversation: String) -> Forgetting {
+        marks.removeValue(forKey: conversation) == nil ? .nothing : .forgotten
     }
 
     mutating func mark(_ wish: ClaimRequest, at now: Int64) {

@@ -120,6 +120,11 @@ extension [UInt8] {
         }
         let row = try #require(found)
         #expect(row["state"] == 3 && row["worker"] == "worker-1")
+        // It refuses a later one than its own.
+        let version = try await before.read { database in
+            try Int.fetchOne(database, sql: "SELECT user_version FROM pragma_user_version")
+        }
+        #expect(version == 1)
         #expect(try ResultCodec.decode(Array(row["result"] as Data)) == result(.succeeded, attempts: 2))
         try await before.write { database in
             let other = Data(ResultCodec.encode(result(.rejected, attempts: 5)))
