@@ -144,7 +144,13 @@ let package = Package(
             name: "PostgresIdempotencyStore", dependencies: ["CLibPQ", "IdempotencyStore", "RoutingContract"],
             swiftSettings: settings),
         .target(
-            name: "RedisIdempotencyStore", dependencies: ["CHiredis", "IdempotencyStore", "RoutingContract"],
+            name: "RedisIdempotencyStore",
+            dependencies: [
+                "CHiredis", "IdempotencyStore", "RoutingContract",
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"), .product(name: "NIOTLS", package: "swift-nio"),
+            ],
             swiftSettings: settings),
 
         // The port to the store, its batching, and a store in memory.

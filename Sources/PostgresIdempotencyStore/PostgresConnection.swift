@@ -25,11 +25,12 @@ final class PostgresConnection {
     init(_ target: PostgresTarget, deadline: ContinuousClock.Instant, silence: Duration) throws(PostgresFailure) {
         // What comes before `dbname` gives way to the URI's own parameters. connect_timeout counts for blocking
         // connects alone and is not used here.
-        let parameters = [
-            ("fallback_application_name", "route-worker"), ("client_encoding", "UTF8"),
-            ("target_session_attrs", "read-write"), ("keepalives_idle", "10"), ("keepalives_interval", "5"),
-            ("keepalives_count", "3"), ("tcp_user_timeout", "\(silence.wholeMilliseconds)"), ("dbname", target.uri),
-        ]
+        let parameters =
+            target.trust + [
+                ("fallback_application_name", "route-worker"), ("client_encoding", "UTF8"),
+                ("target_session_attrs", "read-write"), ("keepalives_idle", "10"), ("keepalives_interval", "5"),
+                ("keepalives_count", "3"), ("tcp_user_timeout", "\(silence.wholeMilliseconds)"), ("dbname", target.uri),
+            ]
         let handle = Self.withCStrings(parameters.map(\.0)) { keywords in
             Self.withCStrings(parameters.map(\.1)) { values in PQconnectStartParams(keywords, values, 1) }
         }

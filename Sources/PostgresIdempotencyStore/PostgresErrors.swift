@@ -77,7 +77,7 @@ enum PostgresFailure: Error {
         }
         if says("permission denied") { return .unusable("\(text): grant CONNECT on the database to the worker's user") }
         if says("certificate") || says("does not support SSL") || says("root.crt") {
-            return .unusable("\(text): see sslmode and sslrootcert in the store's URL")
+            return .unusable("\(text): see store.caFile, or sslmode and sslrootcert in the store's URL")
         }
         return .unavailable(text)
     }

@@ -10,13 +10,21 @@ public struct PostgresTarget: Sendable, Hashable, CustomStringConvertible, Custo
 {
     /// The whole URI, password included: for connecting, never for printing.
     let uri: String
+    /// PEM file of the authorities that the server's certificate is checked against, where the URI names none.
+    let caFile: String?
     public let description: String
+
+    /// Whoever names an authority wants to know whom they speak with.
+    var trust: [(String, String)] { caFile.map { [("sslrootcert", $0), ("sslmode", "verify-full")] } ?? [] }
 
     public var debugDescription: String { description }
     public var customMirror: Mirror { Mirror(self, children: ["target": description]) }
 
+    /// - Parameters:
+    ///   - caFile: PEM file of the authorities that the server's certificate is checked against: where it is given,
+    ///     `sslmode` is `verify-full` unless the URI says otherwise.
     /// - Throws: ``StoreError/unusable(_:)`` where libpq does not understand it; the text holds nothing of the URI.
-    public init(url: String) throws(StoreError) {
+    public init(url: String, caFile: String? = nil) throws(StoreError) {
         guard url.hasPrefix("postgres://") || url.hasPrefix("postgresql://") else {
             throw .unusable("the store's URL has another scheme than postgres://")
         }
@@ -36,6 +44,7 @@ public struct PostgresTarget: Sendable, Hashable, CustomStringConvertible, Custo
             option += 1
         }
         uri = url
+        self.caFile = caFile
         let host = values["host"] ?? values["hostaddr"] ?? "localhost"
         let port = values["port"].map { ":\($0)" } ?? ""
         description = "postgres://\(host)\(port)/\(values["dbname"] ?? "")"

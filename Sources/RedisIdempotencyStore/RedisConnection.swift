@@ -49,21 +49,33 @@ struct RedisPipeline {
 /// Owns a context of hiredis. Belongs to one thread.
 final class RedisConnection {
     private let context: UnsafeMutablePointer<redisContext>
+    /// `nil` without TLS.
+    private let tunnel: RedisTLSTunnel?
 
-    /// Connects, without logging in. Looking up the host's name has no limit but the resolver's own.
+    /// Connects, without logging in. Looking up the host's name has no limit but the resolver's own. Over TLS it returns
+    /// before the connection stands; the first commands wait for that.
     init(_ target: RedisTarget, deadline: ContinuousClock.Instant, silence: Duration) throws(RedisFailure) {
-        let left = max(.milliseconds(1), deadline - .now).wholeMilliseconds
-        let limit = timeval(tv_sec: Int(left / 1000), tv_usec: Int(left % 1000 * 1000))
-        guard let context = redisConnectWithTimeout(target.host, Int32(target.port), limit) else {
-            throw .lost("out of memory")
+        let made: UnsafeMutablePointer<redisContext>?
+        if target.usesTLS {
+            let tunnel = try RedisTLSTunnel(to: target, deadline: deadline)
+            made = redisConnectFd(tunnel.descriptor)
+            self.tunnel = tunnel
+        } else {
+            let left = max(.milliseconds(1), deadline - .now).wholeMilliseconds
+            let limit = timeval(tv_sec: Int(left / 1000), tv_usec: Int(left % 1000 * 1000))
+            made = redisConnectWithTimeout(target.host, Int32(target.port), limit)
+            tunnel = nil
         }
+        guard let context = made else { throw .lost("out of memory") }
         guard context.pointee.err == 0 else {
             let why = context.pointee.message
             redisFree(context)
             throw .lost("cannot connect: \(why)")
         }
         self.context = context
-        _ = chiredis_bound_silence(context.pointee.fd, UInt32(clamping: silence.wholeMilliseconds))
+        if tunnel == nil {
+            _ = chiredis_bound_silence(context.pointee.fd, UInt32(clamping: silence.wholeMilliseconds))
+        }
         guard chiredis_make_nonblocking(context) == 0 else { throw .lost("cannot make the socket non-blocking") }
     }
 
@@ -105,7 +117,13 @@ final class RedisConnection {
     /// Whether there is something to read, or the connection has ended.
     private func wait(for events: Int32, _ deadline: ContinuousClock.Instant) throws(RedisFailure) -> Bool {
         let left = (deadline - .now).wholeMilliseconds
-        guard left > 0 else { throw .late }
+        guard left > 0 else {
+            // A Redis without TLS takes the greeting for the beginning of a command, and waits for its end.
+            guard tunnel?.isOpen != false else {
+                throw .lost("the TLS handshake did not end in time; does it speak TLS on this port?")
+            }
+            throw .late
+        }
         var descriptor = pollfd(fd: context.pointee.fd, events: Int16(events), revents: 0)
         _ = poll(&descriptor, 1, Int32(clamping: left))
         return Int32(descriptor.revents) & ~POLLOUT != 0
@@ -113,7 +131,7 @@ final class RedisConnection {
 
     private func check(_ status: Int32) throws(RedisFailure) {
         guard status != REDIS_OK else { return }
-        throw .lost("the connection was lost: \(context.pointee.message)")
+        throw tunnel?.failure ?? .lost("the connection was lost: \(context.pointee.message)")
     }
 }
 

@@ -2,10 +2,12 @@
 
 import IdempotencyStore
 
-/// Why a pipeline has no replies. After `lost` and `late` the connection is of no more use.
+/// Why a pipeline has no replies. After `lost`, `late` and `untrusted` the connection is of no more use.
 enum RedisFailure: Error {
     case lost(String)
     case late
+    /// TLS found out that it is not the server that was meant, or that there is no telling.
+    case untrusted(String)
     /// The server answered one of the commands with an error.
     case refused(String)
 
@@ -18,7 +20,7 @@ enum RedisFailure: Error {
     /// Whether another connection may do better: the server is a replica now, or is loading or going.
     var isOfThisConnection: Bool {
         switch self {
-        case .lost, .late: return true
+        case .lost, .late, .untrusted: return true
         case .refused(let message):
             return ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"].contains { message.hasPrefix($0) }
         }
@@ -28,6 +30,8 @@ enum RedisFailure: Error {
         switch self {
         case .lost(let why): return .unavailable("\(target): \(why)")
         case .late: return .unavailable("\(target) did not answer within \(timeLimit.wholeMilliseconds) ms")
+        case .untrusted(let why):
+            return .unusable("\(target): \(why); see store.caFile and the host in the store's URL")
         case .refused(let message):
             let text = "\(target) says \"\(message)\""
             switch message.prefix(while: { $0 != " " }) {

@@ -17,7 +17,7 @@ import RoutingContract
 ///
 /// Set `maxmemory-policy noeviction`: any `allkeys-…` policy forgets commands in silence. No key has an expiry, so that
 /// `volatile-…` policies leave them alone; what is over goes with ``IdempotencyStore/purge(limit:)``. Redis Cluster is
-/// not supported; TLS is not either, since Debian's hiredis has none.
+/// not supported. Over TLS (`rediss://`) the server must not ask for a client's certificate (`tls-auth-clients no`).
 public final class RedisStoreBackend: StoreBackend {
     private let thread: StoreThread<RedisSession>
 

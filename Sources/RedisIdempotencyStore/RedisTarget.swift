@@ -1,4 +1,4 @@
-// Which Redis: the parts of a `redis://` URL.
+// Which Redis: the parts of a `redis://` or `rediss://` URL.
 
 import Foundation
 public import IdempotencyStore
@@ -12,26 +12,30 @@ public struct RedisTarget: Sendable, Hashable, CustomStringConvertible, CustomDe
     /// `nil` logs in as the default user.
     public var user: String?
     public var password: String?
+    /// Whether certificate and host name are checked and everything is encrypted.
+    public var usesTLS: Bool
+    /// PEM file of the authorities trusted over TLS; `nil` for the system's.
+    public var caFile: String?
 
-    public var description: String { "redis://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(database)" }
+    public var description: String {
+        "redis\(usesTLS ? "s" : "")://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(database)"
+    }
     public var debugDescription: String { description }
     public var customMirror: Mirror { Mirror(self, children: ["target": description]) }
 
-    /// - Parameter url: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`; port 6379 and database 0 when absent.
+    /// - Parameters:
+    ///   - url: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`; port 6379 and database 0 when absent. `rediss://` is
+    ///     the same over TLS.
+    ///   - caFile: PEM file of the authorities trusted over TLS; `nil` for the system's.
     /// - Throws: ``StoreError/unusable(_:)``, whose text holds nothing of the URL.
-    public init(url: String) throws(StoreError) {
+    public init(url: String, caFile: String? = nil) throws(StoreError) {
         guard let parts = URLComponents(string: url), let host = parts.host, !host.isEmpty else {
             throw .unusable("the store's URL is none; write redis://:PASSWORD@HOST:PORT/DATABASE")
         }
         switch parts.scheme?.lowercased() {
-        case "redis":
-            break
-        case "rediss":
-            throw .unusable(
-                "Debian's hiredis has no TLS, so rediss:// cannot be used; let a TLS proxy such as stunnel stand beside "
-                    + "the worker and name it as redis://127.0.0.1:PORT")
-        default:
-            throw .unusable("the store's URL has another scheme than redis://")
+        case "redis": usesTLS = false
+        case "rediss": usesTLS = true
+        default: throw .unusable("the store's URL has another scheme than redis:// or rediss://")
         }
         guard parts.query == nil, parts.fragment == nil else {
             throw .unusable("the store's URL has a query or fragment, which a redis:// URL has not")
@@ -43,6 +47,7 @@ public struct RedisTarget: Sendable, Hashable, CustomStringConvertible, CustomDe
         self.host = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
         port = parts.port ?? 6379
         self.database = Int(database)
+        self.caFile = caFile
         password = parts.password.flatMap { $0.isEmpty ? nil : $0 }
         user = parts.user.flatMap { $0.isEmpty ? nil : $0 }
     }

@@ -124,6 +124,12 @@ struct CrossChecks {
 
     private mutating func checkStore() {
         let store = settings.store
+        if store.caFile != nil, case .redis(let url) = store.location, !url.secretValue.hasPrefix("rediss:") {
+            sources.report(
+                Keys.storeCAFile.path,
+                "is of no use with redis://, which is not encrypted, write rediss:// or remove it",
+                with: [Keys.store.path])
+        }
         if store.failureRetention < store.retention {
             sources.report(
                 Keys.failureRetention.path,

@@ -72,6 +72,10 @@ enum Keys {
     static let store = SettingKey(
         "store.url", .storeURL, fallback: "sqlite:route-worker.db",
         "Where outcomes are remembered. `memory:` forgets them with the process: for trials.")
+    static let storeCAFile = SettingKey(
+        "store.caFile", .path, shownDefault: "the system's",
+        "PEM file of the authorities that the certificate of the store's server is checked against. With it the `sslmode` "
+            + "of a `postgres://` URL is `verify-full` unless it says otherwise; without it libpq's `prefer`.")
     static let retention = SettingKey(
         "store.retention", .duration(.seconds(60) ... .seconds(366 * 86_400)), fallback: "24h",
         "How long outcomes are kept. Commands issued longer ago are `expired`.")
@@ -148,7 +152,8 @@ enum Keys {
         + [allowedOrgs.entry]
         + [resultsQueue.entry, deadLetterQueue.entry, allowReplyTo.entry, copyDirectReplies.entry]
         + [confirmTimeout.entry]
-        + [store.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry, linger.entry]
+        + [store.entry, storeCAFile.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry]
+        + [linger.entry]
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]
         + [replayQueue.entry]
         + [httpConnectTimeout.entry, httpCAFile.entry, proxy.entry, maximumConnections.entry, idleTimeout.entry]

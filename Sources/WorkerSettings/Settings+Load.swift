@@ -91,7 +91,7 @@ extension SettingsReader {
             allowReplyTo: list(Keys.allowReplyTo), copyDirectReplies: value(Keys.copyDirectReplies),
             confirmTimeout: value(Keys.confirmTimeout))
         let store = Settings.Store(
-            location: value(Keys.store), retention: value(Keys.retention),
+            location: value(Keys.store), caFile: optional(Keys.storeCAFile), retention: value(Keys.retention),
             failureRetention: value(Keys.failureRetention), lease: value(Keys.lease),
             timeout: value(Keys.storeTimeout), linger: value(Keys.linger))
         let commands = Settings.Commands(

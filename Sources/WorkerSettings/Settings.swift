@@ -100,12 +100,14 @@ public struct Settings: Sendable, Hashable {
             case sqlite(path: String)
             /// A URI for libpq: `postgres://`, TLS by its `sslmode`.
             case postgres(SecretURL)
-            /// `redis://`; Debian's hiredis has no TLS.
+            /// `redis://`, or with TLS `rediss://`.
             case redis(SecretURL)
         }
 
         /// Default `sqlite:route-worker.db`.
         public var location: Location
+        /// PEM file of the authorities that the server's certificate is checked against.
+        public var caFile: String?
         /// How long outcomes are kept; 1 min to 366 d, default 24 h. Commands issued longer ago are `expired`.
         public var retention: Duration
         /// How long failed and unknown outcomes are kept; ``retention`` to 366 d, default 14 d.

@@ -87,6 +87,7 @@ extension Settings {
             (Keys.copyDirectReplies.entry, differs(\.answers.copyDirectReplies)),
             (Keys.confirmTimeout.entry, differs(\.answers.confirmTimeout)),
             (Keys.store.entry, differs(\.store.location)),
+            (Keys.storeCAFile.entry, differs(\.store.caFile)),
             (Keys.retention.entry, differs(\.store.retention)),
             (Keys.failureRetention.entry, differs(\.store.failureRetention)),
             (Keys.lease.entry, differs(\.store.lease)),

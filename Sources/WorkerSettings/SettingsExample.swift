@@ -41,7 +41,8 @@ extension Settings {
           confirmTimeout: 30s
 
         store:
-          url: sqlite:route-worker.db  # memory: keeps nothing; or postgres://…, redis://…
+          url: sqlite:route-worker.db  # memory: keeps nothing; or postgres://…, redis://…, rediss://…
+          # caFile: /etc/route-worker/store-ca.pem
           retention: 24h
           failureRetention: 14d
           lease: 60s                   # longer than callTimeout + timeout + 5s

@@ -132,7 +132,8 @@ extension ValueForm<ReplyPattern> {
 
 extension ValueForm<Settings.Store.Location> {
     static var storeURL: ValueForm {
-        ValueForm("`memory:`, `sqlite:PATH`, or a `postgres://` or `redis://` URL") { text throws(Refusal) in
+        ValueForm("`memory:`, `sqlite:PATH`, or a `postgres://`, `redis://` or `rediss://` URL") {
+            text throws(Refusal) in
             if text == "memory:" { return .memory }
             switch text[..<(text.firstIndex(of: ":") ?? text.startIndex)] {
             case "sqlite":
@@ -147,17 +148,15 @@ extension ValueForm<Settings.Store.Location> {
                     throw Refusal("names no database, write postgres://HOST/DATABASE")
                 }
                 return .postgres(SecretURL(text, parts: parts))
-            case "rediss":
-                throw Refusal("asks for TLS, which Debian's hiredis lacks, let a TLS proxy stand beside the worker")
-            case "redis":
-                let parts = try URLParts(text, schemes: ["redis"])
+            case "redis", "rediss":
+                let parts = try URLParts(text, schemes: ["redis", "rediss"])
                 guard parts.query == nil else { throw Refusal("has a query, write redis://HOST/DATABASE alone") }
                 guard parts.path.dropFirst().isEmpty || UInt16(parts.path.dropFirst()) != nil else {
                     throw Refusal("has a path that is no number of a database, write redis://HOST/0")
                 }
                 return .redis(SecretURL(text, parts: parts))
             default:
-                throw Refusal("names no store, write memory:, sqlite:PATH, postgres://… or redis://…")
+                throw Refusal("names no store, write memory:, sqlite:PATH, postgres://…, redis://… or rediss://…")
             }
         }
     }

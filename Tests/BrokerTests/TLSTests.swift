@@ -9,7 +9,7 @@ import Testing
     private let timeout: Duration = .seconds(30)
 
     @Test func aTrustedBrokerOfTheRightNameIsSpokenTo() async throws {
-        let keys = try await Keys()
+        let keys = try await TestKeys()
         try await withPrivateBroker(tls: keys.server) { broker in
             var endpoint = try AMQPEndpoint(url: #require(broker.tlsURL))
             endpoint.tls = TLSSettings(certificateAuthorities: keys.path("trusted.pem"))
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test func aBrokerThatAsksForACertificateGetsOurs() async throws {
-        let keys = try await Keys()
+        let keys = try await TestKeys()
         try await keys.sign("client", by: "trusted", name: "worker")
         try await keys.sign("impostor", by: "stranger", name: "worker")
         try await withPrivateBroker(
@@ -65,45 +65,5 @@ import Testing
         try await AMQPAdmin.withConnection(
             AMQPConfiguration(endpoints: [endpoint], connectionName: "tls")
         ) { try await $0.hasExchange("amq.direct") }
-    }
-
-    /// Two authorities, one of which signed the broker's certificate for `localhost`.
-    private struct Keys {
-        private let folder: TemporaryFolder
-
-        init() async throws {
-            folder = try TemporaryFolder()
-            for authority in ["trusted", "stranger"] {
-                try await openssl([
-                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=\(authority)",
-                    "-keyout", path("\(authority).key"), "-out", path("\(authority).pem"),
-                ])
-            }
-            try await sign("server", by: "trusted", name: "localhost")
-        }
-
-        var server: PrivateBroker.TLSFiles {
-            PrivateBroker.TLSFiles(
-                certificateAuthority: path("trusted.pem"), certificate: path("server.pem"),
-                privateKey: path("server.key"))
-        }
-
-        func path(_ name: String) -> String { folder.path(name) }
-
-        func sign(_ file: String, by authority: String, name: String) async throws {
-            try await openssl([
-                "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=\(name)", "-addext", "subjectAltName=DNS:\(name)",
-                "-keyout", path("\(file).key"), "-out", path("\(file).csr"),
-            ])
-            try await openssl([
-                "x509", "-req", "-in", path("\(file).csr"), "-CA", path("\(authority).pem"), "-CAkey",
-                path("\(authority).key"), "-CAcreateserial", "-days", "2", "-copy_extensions", "copy", "-out",
-                path("\(file).pem"),
-            ])
-        }
-
-        private func openssl(_ arguments: [String]) async throws {
-            try await ChildProcess.run(URL(fileURLWithPath: "/usr/bin/openssl"), arguments)
-        }
     }
 }

@@ -29,7 +29,7 @@ struct ServerPlace: Sendable {
     }
 
     func store(
-        timeLimit: Duration = .seconds(20), clock: StoreClock? = nil
+        timeLimit: Duration = .seconds(20), clock: StoreClock? = nil, caFile: String? = nil
     ) throws -> any InspectedStore {
         var settings = BatchSettings()
         // Longer, so that the backend's own limit is what shows.
@@ -37,12 +37,14 @@ struct ServerPlace: Sendable {
         switch kind {
         case .postgres:
             return BatchingIdempotencyStore(
-                PostgresStoreBackend(target: try PostgresTarget(url: url), clock: clock, timeLimit: timeLimit),
+                PostgresStoreBackend(
+                    target: try PostgresTarget(url: url, caFile: caFile), clock: clock, timeLimit: timeLimit),
                 settings: settings)
         case .redis:
             return BatchingIdempotencyStore(
                 RedisStoreBackend(
-                    target: try RedisTarget(url: url), namespace: namespace, clock: clock, timeLimit: timeLimit),
+                    target: try RedisTarget(url: url, caFile: caFile), namespace: namespace, clock: clock,
+                    timeLimit: timeLimit),
                 settings: settings)
         }
     }

@@ -201,7 +201,7 @@ import Testing
     // MARK: URLs
 
     @Test(arguments: [
-        "redis://u:hush@h:1/x", "redis://u:hush@h:1/0?a=hush", "rediss://u:hush@h", "http://u:hush@h", "redis://",
+        "redis://u:hush@h:1/x", "redis://u:hush@h:1/0?a=hush", "rediss://u:hush@h/x", "http://u:hush@h", "redis://",
         "hush",
     ])
     func whatIsNoURLOfRedisIsRefusedWithoutShowingIt(_ url: String) {

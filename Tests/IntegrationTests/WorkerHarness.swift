@@ -132,8 +132,8 @@ final class WorkerHarness: Sendable {
     // MARK: Workers
 
     /// Starts a worker and waits until it consumes all its queues.
-    func startWorker() async throws -> ChildProcess {
-        let worker = try tool("run")
+    func startWorker(environment: [String: String] = [:]) async throws -> ChildProcess {
+        let worker = try tool("run", environment: environment)
         for queue in queues { try await worker.line(containing: "consuming queue=\(queue)") }
         return worker
     }

@@ -10,10 +10,11 @@ public actor PrivateDatabase {
     public nonisolated let kind: TestDatabase
     private let folder: TemporaryFolder
 
-    fileprivate init(_ kind: TestDatabase, settings: [String]) async throws {
+    fileprivate init(_ kind: TestDatabase, settings: [String], tls: PrivateBroker.TLSFiles?) async throws {
         let folder = try TemporaryFolder()
         var arguments = [kind.rawValue, "--owner", String(ProcessInfo.processInfo.processIdentifier)]
         for setting in settings { arguments += ["--set", setting] }
+        if let tls { arguments += ["--tls", tls.certificate, tls.privateKey] }
         try await Self.script("start", folder, arguments)
         let line = try String(contentsOf: folder.url.appendingPathComponent("env"), encoding: .utf8)
         guard let equals = line.firstIndex(of: "=") else {
@@ -52,11 +53,14 @@ public actor PrivateDatabase {
 
 /// Starts a private server, hands it to `body`, and removes it whether `body` returns or throws.
 ///
-/// - Parameter settings: lines `NAME=VALUE` of postgresql.conf or redis.conf.
+/// - Parameters:
+///   - settings: lines `NAME=VALUE` of postgresql.conf or redis.conf.
+///   - tls: with these the server speaks TLS; Redis then does nothing else.
 public func withPrivateDatabase<Value>(
-    _ kind: TestDatabase, settings: [String] = [], _ body: (PrivateDatabase) async throws -> Value
+    _ kind: TestDatabase, settings: [String] = [], tls: PrivateBroker.TLSFiles? = nil,
+    _ body: (PrivateDatabase) async throws -> Value
 ) async throws -> Value {
-    let database = try await PrivateDatabase(kind, settings: settings)
+    let database = try await PrivateDatabase(kind, settings: settings, tls: tls)
     do {
         let value = try await body(database)
         try await database.remove()

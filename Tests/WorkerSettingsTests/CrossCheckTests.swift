@@ -10,6 +10,9 @@ import Testing
         Case("amqp: {certificateFile: c}", "6:25: amqp.certificateFile: needs its key, write keyFile: too"),
         Case("amqp: {keyFile: k}", "6:17: amqp.keyFile: needs its certificate, write certificateFile: too"),
         Case(
+            "store: {caFile: ca.pem, url: 'redis://h'}",
+            "6:17: store.caFile: is of no use with redis://, which is not encrypted, write rediss:// or remove it"),
+        Case(
             "amqp: {reconnect: {minimum: 31s}}",
             "6:29: amqp.reconnect.minimum: 31s is above maximum (30s), lower it or raise maximum"),
         Case(

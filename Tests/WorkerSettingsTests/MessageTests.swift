@@ -102,7 +102,8 @@ import Testing
             "6:26: answers.allowReplyTo: 'a*b' has a * before its end, write one at the end alone (prefix*)"),
         Case(
             "store: {url: redis}",
-            "6:14: store.url: 'redis' names no store, write memory:, sqlite:PATH, postgres://… or redis://…"),
+            "6:14: store.url: 'redis' names no store, write memory:, sqlite:PATH, postgres://…, redis://… or rediss://…"
+        ),
         Case(
             "store: {url: 'sqlite:'}",
             "6:14: store.url: 'sqlite:' names no file, write sqlite:PATH (or memory: to keep nothing)"),

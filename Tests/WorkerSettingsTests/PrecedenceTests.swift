@@ -135,7 +135,7 @@ import Testing
     @Test(arguments: [
         ("postgres://u:hush@h:5433/d?sslmode=verify-full&password=hush", "postgres://***@h:5433/d"),
         ("postgresql://u:hush@h/d", "postgresql://***@h/d"), ("redis://:hush@h", "redis://***@h"),
-        ("redis://u:hush@[::1]:6380/3", "redis://***@[::1]:6380/3"),
+        ("redis://u:hush@[::1]:6380/3", "redis://***@[::1]:6380/3"), ("rediss://u:hush@h", "rediss://***@h"),
     ])
     func aStoreMayBeAServer(_ url: String, _ shown: String) throws {
         let location = try load(minimal, environment: ["STORE_URL": url]).store.location
@@ -157,7 +157,7 @@ import Testing
         "amqp:\n  url: amqp://u:hush@h\n  url: amqp://u:hush@i\n", "    tokenEnvironment: 00D!hush\n",
         "    token: 00D!hush\n", "00D!hush: {}\n", "store: {url: 'postgres://u:hush@h'}\n",
         "store: {url: 'postgres://u:hush@h/a/b'}\n", "store: {url: 'redis://u:hush@h/x'}\n",
-        "store: {url: 'rediss://u:hush@h'}\n", "store: {url: 'mysql://u:hush@h/d'}\n",
+        "store: {url: 'rediss://u:hush@h/x'}\n", "store: {url: 'mysql://u:hush@h/d'}\n",
         "defaults: {baseURL: 'https://u:hush@h'}\n", "  amqp://u:hush@h: {id: x}\n", "queues: {amqp://u:hush@h: 1}\n",
     ])
     func messagesHoldNoPassword(_ text: String) {

@@ -111,7 +111,7 @@ import Testing
         other.queues[0].concurrency += 1
         other.queues.append(other.queues[0])
         other.store = .init(
-            location: .memory, retention: .zero, failureRetention: .zero, lease: .zero, timeout: .zero,
+            location: .memory, caFile: "o", retention: .zero, failureRetention: .zero, lease: .zero, timeout: .zero,
             linger: .seconds(1))
         other.http = .init(
             connectTimeout: .zero, caFile: "o", proxy: try load(minimal + "http: {proxy: 'http://p:1'}\n").http.proxy,

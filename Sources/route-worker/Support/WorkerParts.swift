@@ -32,11 +32,13 @@ extension Settings {
                     try SQLiteStoreBackend(path: path, retention: retention), settings: batching, executor: executor)
             case .postgres(let url):
                 let backend = PostgresStoreBackend(
-                    target: try PostgresTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
+                    target: try PostgresTarget(url: url.secretValue, caFile: store.caFile), retention: retention,
+                    timeLimit: timeLimit)
                 return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
             case .redis(let url):
                 let backend = RedisStoreBackend(
-                    target: try RedisTarget(url: url.secretValue), retention: retention, timeLimit: timeLimit)
+                    target: try RedisTarget(url: url.secretValue, caFile: store.caFile), retention: retention,
+                    timeLimit: timeLimit)
                 return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
             }
         } catch {
