@@ -71,6 +71,76 @@ import Testing
         await second.close()
     }
 
+    @Test(arguments: TestDatabase.allCases)
+    func aDeleteSupersedesTheRoutesOfOtherWorkers(_ kind: TestDatabase) async throws {
+        let place = try await ServerPlace.shared(kind)
+        let (first, second) = (try place.store(), try place.store())
+        _ = try await first.claim(request(key(1, .delete), issuedAt: start))
+        guard case .superseded = try await second.claim(request(key(2), issuedAt: start + .seconds(-1))) else {
+            Issue.record("expected superseded")
+            return
+        }
+        #expect(try await second.claim(request(key(3), issuedAt: start + .seconds(1))).acquired != nil)
+        await first.close()
+        await second.close()
+    }
+
+    // MARK: Purging beside the others
+
+    @Test(arguments: TestDatabase.allCases)
+    func aPurgeBesideClaimsTakesNothingThatWasClaimedAnew(_ kind: TestDatabase) async throws {
+        let (place, clock) = (try await ServerPlace.shared(kind), HandClock())
+        let worker = try place.store(clock: clock.storeClock)
+        let cleaner = try place.store(clock: clock.storeClock)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in UInt8(0)..<250 {
+                group.addTask {
+                    let claim = try #require(try await worker.claim(request(key(number))).acquired)
+                    #expect(try await worker.record(result(.succeeded), for: claim) == .held)
+                }
+            }
+            try await group.waitForAll()
+        }
+        clock.advance(by: .seconds(2 * 24 * 3600))
+        async let removed = cleaner.purge(limit: 1000)
+        var anew: [UInt8] = []
+        for number in UInt8(0)..<250 {
+            switch try await worker.claim(request(key(number))) {
+            case .acquired: anew.append(number)
+            case .completed(let found, _): #expect(found == result(.succeeded))
+            case let other: Issue.record("\(number): \(other)")
+            }
+        }
+        #expect(try await removed == 250)
+        for number in anew { #expect(try await worker.claim(request(key(number))) == .inProgress(.seconds(30))) }
+        await worker.close()
+        await cleaner.close()
+    }
+
+    @Test func aPurgeWaitsForNobodyWhoHoldsARow() async throws {
+        let (place, clock) = (try await ServerPlace.shared(.postgres), HandClock())
+        let store = try place.store(clock: clock.storeClock)
+        for number in UInt8(0)..<3 {
+            let claim = try #require(try await store.claim(request(key(number))).acquired)
+            #expect(try await store.record(result(.succeeded), for: claim) == .held)
+        }
+        clock.advance(by: .seconds(2 * 24 * 3600))
+        // Holds the first row until it is ended.
+        let holder = try ChildProcess(
+            URL(fileURLWithPath: "/usr/bin/env"),
+            [
+                "psql", place.url, "-qAtXc",
+                "SELECT pg_sleep(600) FROM (SELECT FROM route_worker_command ORDER BY key LIMIT 1 FOR UPDATE) AS held",
+            ])
+        let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%AS held'"
+        try await until("a row that is held") { try await psql(place.url, "SELECT count(*) \(sleeping)") == "1" }
+        #expect(try await store.purge(limit: 100) == 2)
+        try await psql(place.url, "SELECT pg_terminate_backend(pid) \(sleeping)")
+        _ = await holder.exit()
+        #expect(try await store.purge(limit: 100) == 1)
+        await store.close()
+    }
+
     // MARK: Connections that are cut
 
     @Test(arguments: TestDatabase.allCases)
