@@ -37,9 +37,9 @@ let package = Package(
         .executableTarget(
             name: "route-worker",
             dependencies: [
-                "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI", "InteractionSandbox",
-                "PostgresIdempotencyStore", "RedisIdempotencyStore", "RouteWorker", "RoutingContract",
-                "SQLiteIdempotencyStore", "WorkerSettings",
+                "Admin", "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI",
+                "InteractionSandbox", "PostgresIdempotencyStore", "PrometheusMetrics", "RedisIdempotencyStore",
+                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
@@ -79,6 +79,19 @@ let package = Package(
             name: "WorkerSettings",
             dependencies: [
                 "RoutingContract", .product(name: "Configuration", package: "swift-configuration"), "Yams",
+            ],
+            swiftSettings: settings),
+
+        // Probes and metrics over HTTP.
+        .target(
+            name: "Admin",
+            dependencies: [
+                "PrometheusMetrics", "RouteWorker",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
 
@@ -247,7 +260,10 @@ let package = Package(
                 "AMQP", "AMQPMessage", "CommandClient", "Failpoints", "IdempotencyStore", "InteractionSandbox",
                 "RouteWorker",
                 "RoutingContract", "TestSupport", "route-worker",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             exclude: ["Scripts"],
             swiftSettings: settings),

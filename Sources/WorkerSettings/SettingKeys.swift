@@ -137,6 +137,16 @@ enum Keys {
     static let defaults = OrgKeys(section: "defaults")
     static let org = OrgKeys(section: "orgs.*")
 
+    static let adminEnabled = SettingKey(
+        "admin.enabled", .boolean, fallback: "true", "Whether `run` serves probes and metrics over HTTP.")
+    static let adminAddress = SettingKey(
+        "admin.address", .listenAddress, fallback: "127.0.0.1:9464",
+        "Where; port 0 takes a free one. There is no access control: beyond loopback only where a network policy stands before it."
+    )
+    static let livenessLimit = SettingKey(
+        "admin.livenessLimit", .duration(.seconds(1) ... .seconds(3600)), fallback: "2m",
+        "A worker that has not consumed for so long is not live.")
+
     static let logLevel = SettingKey(
         "log.level", .choice(Settings.Log.Level.allCases), fallback: "info", "Least level that is written.")
     static let logFormat = SettingKey(
@@ -159,6 +169,7 @@ enum Keys {
         + [httpConnectTimeout.entry, httpCAFile.entry, proxy.entry, maximumConnections.entry, idleTimeout.entry]
         + [maximumAnswer.entry]
         + defaults.entries + [orgsFolder.entry, orgID.entry] + org.entries
+        + [adminEnabled.entry, adminAddress.entry, livenessLimit.entry]
         + [logLevel.entry, logFormat.entry]
 }
 

@@ -102,10 +102,15 @@ extension SettingsReader {
             connectTimeout: value(Keys.httpConnectTimeout), caFile: optional(Keys.httpCAFile),
             proxy: optional(Keys.proxy), maximumConnections: value(Keys.maximumConnections),
             idleTimeout: value(Keys.idleTimeout), maximumAnswer: value(Keys.maximumAnswer))
+        let admin = Settings.Admin(
+            isEnabled: value(Keys.adminEnabled), address: value(Keys.adminAddress),
+            livenessLimit: value(Keys.livenessLimit))
         let log = Settings.Log(level: value(Keys.logLevel), format: value(Keys.logFormat))
         return Settings(
             worker: worker, amqp: amqp, queues: queues(worker), answers: answers, store: store, commands: commands,
-            http: http, orgsFolder: optional(Keys.orgsFolder), orgs: orgs(worker, commands), misconfigured: [], log: log
+            http: http, orgsFolder: optional(Keys.orgsFolder), orgs: orgs(worker, commands), misconfigured: [],
+            admin: admin,
+            log: log
         )
     }
 

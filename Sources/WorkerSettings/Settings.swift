@@ -22,6 +22,7 @@ public struct Settings: Sendable, Hashable {
     public var orgs: [Org]
     /// The orgs of ``orgsFolder`` that cannot be served as long as their files are as they are, by alias.
     public var misconfigured: [MisconfiguredOrg]
+    public var admin: Admin
     public var log: Log
 
     /// The worker as a whole.
@@ -250,6 +251,26 @@ public struct Settings: Sendable, Hashable {
         public var budget: Duration
         /// Waits between calls, with full jitter; each 1 ms to 10 min, default 200 ms to 20 s.
         public var backoff: Backoff
+    }
+
+    /// Probes and metrics over HTTP.
+    public struct Admin: Sendable, Hashable {
+        /// Default true.
+        public var isEnabled: Bool
+        /// Default 127.0.0.1:9464.
+        public var address: ListenAddress
+        /// 1 s to 1 h, default 2 min.
+        public var livenessLimit: Duration
+    }
+
+    /// Where to listen.
+    public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
+        /// A name or an address, without brackets.
+        public var host: String
+        /// 0 takes a free one.
+        public var port: Int
+
+        public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
     }
 
     /// What is written, and how.

@@ -99,6 +99,9 @@ extension Settings {
             (Keys.maximumConnections.entry, differs(\.http.maximumConnections)),
             (Keys.idleTimeout.entry, differs(\.http.idleTimeout)),
             (Keys.maximumAnswer.entry, differs(\.http.maximumAnswer)),
+            (Keys.adminEnabled.entry, differs(\.admin.isEnabled)),
+            (Keys.adminAddress.entry, differs(\.admin.address)),
+            (Keys.livenessLimit.entry, differs(\.admin.livenessLimit)),
             (Keys.logLevel.entry, differs(\.log.level)),
             (Keys.logFormat.entry, differs(\.log.format)),
         ]

@@ -105,6 +105,11 @@ extension Settings {
               # Tried in this order, so that a new certificate can be uploaded while the old one still holds.
               keyFiles: [/etc/route-worker/initech-new.key, /etc/route-worker/initech.key]
 
+        admin:                         # /livez, /readyz and /metrics; without access control
+          enabled: true
+          address: 127.0.0.1:9464
+          livenessLimit: 2m
+
         log:
           level: info
           format: human                # or json

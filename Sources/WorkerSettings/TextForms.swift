@@ -98,6 +98,26 @@ extension ValueForm<String> {
     }
 }
 
+extension ValueForm<Settings.ListenAddress> {
+    static var listenAddress: ValueForm {
+        ValueForm("`HOST:PORT`") { text throws(Refusal) in
+            guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+                throw Refusal("has no port, write HOST:PORT")
+            }
+            var host = text[..<colon]
+            if host.first == "[", host.last == "]" {
+                host = host.dropFirst().dropLast()
+            } else if host.contains(":") {
+                throw Refusal("is an IPv6 address without brackets, write [ADDRESS]:PORT")
+            }
+            guard !host.isEmpty, host.utf8.allSatisfy({ $0.isAliasByte || $0 == UInt8(ascii: ":") }) else {
+                throw Refusal("names no host, write HOST:PORT, such as 127.0.0.1:9464 or 0.0.0.0:9464")
+            }
+            return Settings.ListenAddress(host: String(host), port: Int(port))
+        }
+    }
+}
+
 extension ValueForm<OrgID> {
     static var orgID: ValueForm {
         ValueForm("15 or 18 characters, `00D…`") { text throws(Refusal) in

@@ -106,6 +106,7 @@ final class WorkerHarness: Sendable {
         configFile = try folder.write(
             """
             \(orgsFolder)
+            admin: {address: "127.0.0.1:0"}
             amqp:
               reconnect: {minimum: 50ms, maximum: 1s}
             queues:

@@ -50,6 +50,7 @@ import Testing
         #expect(example.store == plain.store)
         #expect(example.commands == plain.commands)
         #expect(example.http == plain.http)
+        #expect(example.admin == plain.admin)
         #expect(example.log == plain.log)
         #expect(example.orgs[0].retry == plain.orgs[0].retry)
         #expect(example.orgs[0].unknownEffect == plain.orgs[0].unknownEffect)

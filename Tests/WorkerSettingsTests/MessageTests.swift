@@ -80,6 +80,13 @@ import Testing
         Case(
             "commands: {honourReplay: yes}",
             "6:26: commands.honourReplay: 'yes' is neither true nor false, write one of them"),
+        Case("admin: {address: 9464}", "6:18: admin.address: '9464' has no port, write HOST:PORT"),
+        Case(
+            "admin: {address: '::1:9464'}",
+            "6:18: admin.address: '::1:9464' is an IPv6 address without brackets, write [ADDRESS]:PORT"),
+        Case(
+            "admin: {address: ':9464'}",
+            "6:18: admin.address: ':9464' names no host, write HOST:PORT, such as 127.0.0.1:9464 or 0.0.0.0:9464"),
         Case("log: {format: xml}", "6:15: log.format: 'xml' is not one of the choices, write human, json"),
         Case(
             "    unknownEffect: ignore",

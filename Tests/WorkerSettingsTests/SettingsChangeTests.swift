@@ -81,6 +81,10 @@ import Testing
             ("commands: {replayQueue: again}\n", ["commands.replayQueue"]),
             ("store: {url: 'memory:', lease: 50s}\n", ["store.url", "store.lease"]),
             ("http: {maximumConnections: 9}\n", ["http.maximumConnections"]),
+            (
+                "admin: {enabled: false, address: '0.0.0.0:1', livenessLimit: 5m}\n",
+                ["admin.enabled", "admin.address", "admin.livenessLimit"]
+            ),
             ("log: {level: debug, format: json}\n", ["log.level", "log.format"]),
         ] as [(String, [String])])
     func restart(text: String, keys: [String]) throws {
@@ -116,6 +120,7 @@ import Testing
         other.http = .init(
             connectTimeout: .zero, caFile: "o", proxy: try load(minimal + "http: {proxy: 'http://p:1'}\n").http.proxy,
             maximumConnections: 1, idleTimeout: .zero, maximumAnswer: 1)
+        other.admin = .init(isEnabled: false, address: .init(host: "o", port: 1), livenessLimit: .zero)
         other.log = .init(level: .trace, format: .json)
         let named = Set(old.reloading(other).change.needRestart)
         for entry in SettingsReference.entries {

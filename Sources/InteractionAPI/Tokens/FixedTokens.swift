@@ -98,6 +98,15 @@ public actor FixedTokens: AccessTokens {
         return .success(token)
     }
 
+    /// Why orgs have no token. Looks at files as a call does.
+    func problems() async -> (orgs: Int, problems: [OrgID: TokenFailure]) {
+        var problems: [OrgID: TokenFailure] = [:]
+        for org in entries.keys {
+            if case .failure(let failure) = await token(for: org, timeout: .zero) { problems[org] = failure }
+        }
+        return (entries.count, problems)
+    }
+
     public func shutDown() async {}
 
     private static func token(

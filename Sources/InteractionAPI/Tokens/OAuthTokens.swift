@@ -149,6 +149,9 @@ public actor OAuthTokens: AccessTokens {
         return await outcome(of: follow(answer, org), timeout)
     }
 
+    /// Why orgs have no token, of those that needed one.
+    var problems: [OrgID: TokenFailure] { entries.compactMapValues(\.cycle.trouble) }
+
     /// Ends every request; those who wait for one are told so.
     public func shutDown() async {
         isShutDown = true

@@ -47,6 +47,9 @@ struct TokenCycle: Sendable {
         self.policy = policy
     }
 
+    /// Why there is no token; `nil` where there is one, or none was needed yet.
+    var trouble: TokenFailure? { token == nil ? failure : nil }
+
     func asked(now: Duration) -> Answer {
         let canRefresh = isRefreshing || now >= notBefore
         if let token {

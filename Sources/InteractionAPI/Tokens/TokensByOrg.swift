@@ -34,6 +34,24 @@ public struct TokensByOrg: AccessTokens {
         self.oauth.assumeIsolated { $0.replaceCredentials(with: oauth) }
     }
 
+    /// Which orgs have no token.
+    public struct State: Sendable {
+        /// How many have a source of tokens.
+        public var orgs = 0
+        public var problems: [OrgID: TokenFailure] = [:]
+
+        public init() {}
+    }
+
+    /// Of orgs whose tokens are fetched, only those have a problem that needed one already: nothing is fetched for this.
+    public func state() async -> State {
+        let (count, problems) = await fixed.problems()
+        var state = State()
+        state.orgs = count + oauth.orgs.count
+        state.problems = await oauth.problems.merging(problems) { first, _ in first }
+        return state
+    }
+
     public func shutDown() async {
         await oauth.shutDown()
         await fixed.shutDown()

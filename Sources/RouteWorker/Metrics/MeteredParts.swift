@@ -4,37 +4,16 @@ public import AMQP
 public import AMQPMessage
 public import CoreMetrics
 public import IdempotencyStore
-import Synchronization
-
-/// How the store was doing when it was last asked.
-public final class StoreHealth: Sendable {
-    public struct State: Sendable {
-        /// When the last batch ended; `nil` before the first.
-        public var lastAnswer: ContinuousClock.Instant?
-        /// Why it failed; `nil` when it did not.
-        public var failure: StoreError?
-    }
-
-    private let current = Mutex(State())
-
-    public init() {}
-
-    public var state: State { current.withLock { $0 } }
-
-    func ended(_ failure: StoreError?) {
-        current.withLock { $0 = State(lastAnswer: .now, failure: failure) }
-    }
-}
 
 /// Measures a backend's batches.
 public struct MeteredStoreBackend<Backend: StoreBackend>: StoreBackend {
     private let backend: Backend
-    private let health: StoreHealth
+    private let health: HealthBoard
     private let size: Recorder
     private let time: CoreMetrics.Timer
     private let failures: Counter
 
-    public init(_ backend: Backend, health: StoreHealth, factory: any MetricsFactory) {
+    public init(_ backend: Backend, health: HealthBoard, factory: any MetricsFactory) {
         self.backend = backend
         self.health = health
         size = MetricCatalog.storeBatchSize.recorder(in: factory)
@@ -48,11 +27,11 @@ public struct MeteredStoreBackend<Backend: StoreBackend>: StoreBackend {
         defer { time.recordNanoseconds((ContinuousClock.now - began).wholeNanoseconds) }
         do throws(StoreError) {
             let replies = try await backend.run(batch)
-            health.ended(nil)
+            health.storeAnswered(nil)
             return replies
         } catch {
             failures.increment()
-            health.ended(error)
+            health.storeAnswered(error)
             throw error
         }
     }

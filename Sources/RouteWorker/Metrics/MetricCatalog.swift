@@ -111,9 +111,9 @@ public enum MetricCatalog {
         "route_worker_queue_messages", .gauge, labels: ["queue"], "Messages ready in the queue, as the broker says.")
     public static let queueConsumers = MetricFamily(
         "route_worker_queue_consumers", .gauge, labels: ["queue"], "Consumers of the queue, as the broker says.")
-    public static let certificateDays = MetricFamily(
-        "route_worker_certificate_expiry_days", .gauge, labels: ["use", "org"],
-        "Days until the first of these certificates expires: those of a file for the broker or for calls (`org` is empty), or the one that stands in an org's key file."
+    public static let certificateRemaining = MetricFamily(
+        "route_worker_certificate_remaining_seconds", .gauge, labels: ["use", "org"],
+        "Time until the first of these certificates expires: those of a file for the broker or for calls (`org` is empty), or the one that stands in an org's key file."
     )
     public static let linesDropped = MetricFamily(
         "route_worker_log_lines_dropped_total", .counter, "Log lines lost because nobody took them in time.")
@@ -125,7 +125,8 @@ public enum MetricCatalog {
         deliveries, redeliveries, commands, duplicates, setAside, criticalTime, queueWait, calls, callTime,
         storeBatchSize, storeBatchTime, storeFailures, confirmTime, publishes, inFlight, slots, paused, waiting, lanes,
         oldestTransfer, unacknowledged, prefetch, parkedOrgs, orgIsParked, breakerIsOpen, orgConcurrency,
-        tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers, certificateDays,
+        tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers,
+        certificateRemaining,
         linesDropped, info,
     ]
 

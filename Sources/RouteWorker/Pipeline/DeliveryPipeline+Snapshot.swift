@@ -35,6 +35,15 @@ public struct PipelineSnapshot: Sendable, Hashable {
 }
 
 extension DeliveryPipeline {
+    /// Values by org as values by its alias; what belongs to no org of the configuration is left out.
+    func byAlias<Value>(_ values: [OrgID: Value]) -> [String: Value] {
+        var named: [String: Value] = [:]
+        for (org, value) in values {
+            if let alias = decoder.orgs.find(org.description)?.alias { named[alias] = value }
+        }
+        return named
+    }
+
     /// What there is now. Costs a pass over the orgs that commands came for.
     public var snapshot: PipelineSnapshot {
         var snapshot = PipelineSnapshot()

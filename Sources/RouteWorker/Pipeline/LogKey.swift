@@ -4,6 +4,7 @@
 public enum LogKey {
     /// Aliases of orgs that a reload brought.
     public static let added = "added"
+    public static let address = "address"
     public static let attempts = "attempts"
     /// Aliases of orgs that a reload changed.
     public static let changed = "changed"

@@ -4,10 +4,13 @@ public import AMQP
 public import Logging
 public import ServiceLifecycle
 
-/// Counts the workers that share the rate limits, and looks for parking queues whose worker is gone.
+/// Counts the workers that share the rate limits, looks at the worker's queues for its gauges, and for parking queues whose
+/// worker is gone.
 public struct FleetService: Service {
     private let configuration: AMQPConfiguration
     private let queue: String
+    private let watched: [String]
+    private let board: HealthBoard
     private let pipeline: DeliveryPipeline
     private let logger: Logger
 
@@ -16,11 +19,18 @@ public struct FleetService: Service {
     private static let searchInterval: Duration = .seconds(600)
     private static let searchRetry: Duration = .seconds(5)
 
-    /// - Parameter queue: the commands queue whose consumers are the fleet. They are counted also while no org has a rate
-    ///   limit, since a reload may bring one.
-    public init(_ configuration: AMQPConfiguration, queue: String, pipeline: DeliveryPipeline, logger: Logger) {
+    /// - Parameters:
+    ///   - queue: the commands queue whose consumers are the fleet. They are counted also while no org has a rate limit,
+    ///     since a reload may bring one.
+    ///   - watched: further queues, whose messages and consumers are shown on `board` with those of `queue`.
+    public init(
+        _ configuration: AMQPConfiguration, queue: String, watched: [String], board: HealthBoard,
+        pipeline: DeliveryPipeline, logger: Logger
+    ) {
         self.configuration = configuration
         self.queue = queue
+        self.watched = watched
+        self.board = board
         self.pipeline = pipeline
         self.logger = logger
     }
@@ -50,7 +60,17 @@ public struct FleetService: Service {
             do {
                 try await AMQPAdmin.withConnection(configuration) { admin in
                     while true {
-                        if let workers = try await admin.queue(queue)?.consumers, workers > 0, workers != known {
+                        var queues: [WorkerSample.Queue] = []
+                        for name in [queue] + watched {
+                            guard let found = try await admin.queue(name) else { continue }
+                            queues.append(
+                                WorkerSample.Queue(
+                                    name: name, messages: found.messages, consumers: found.consumers))
+                        }
+                        board.show(queues)
+                        if let workers = queues.first(where: { $0.name == queue })?.consumers, workers > 0,
+                            workers != known
+                        {
                             known = workers
                             await pipeline.share(among: workers)
                             logger.info("sharing the rate limits", metadata: [LogKey.workers: "\(workers)"])
@@ -61,6 +81,7 @@ public struct FleetService: Service {
             } catch is CancellationError {
                 throw CancellationError()
             } catch {
+                board.show([])
                 logger.debug("cannot count the workers", metadata: [LogKey.error: "\(error)"])
             }
             try await Task.sleep(for: Self.countInterval)

@@ -45,13 +45,17 @@ struct RunCommand: AsyncParsableCommand {
         let answers = try LoopPublisher(on: loop) { try settings.makePublisher("publisher", logger, onResults: $0) }
         let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
-        let store = try settings.openStore(on: LoopExecutor.of(loop))
+        let monitoring = Monitoring(settings)
+        let store = try settings.openStore(on: LoopExecutor.of(loop), monitoring: monitoring)
         try await probe(store, logger)
 
         let pipeline = DeliveryPipeline(
             settings: settings.pipelineSettings, loop: loop,
             decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
-            api: client, publisher: answers, directReplies: directReplies, logger: logger,
+            api: client, publisher: MeteredPublisher(answers, factory: monitoring.registry),
+            directReplies: directReplies, logger: logger,
+            metrics: PipelineMetrics(
+                factory: monitoring.registry, queues: settings.consumedQueues.map(\.name)),
             wallClock: StoreClock.system.now)
         let ready = ReadyFile(path: readyFile, queues: Set(settings.consumedQueues.map(\.name)))
         let consumer = try AMQPConsumer(
@@ -77,17 +81,26 @@ struct RunCommand: AsyncParsableCommand {
         let reloader = Reloader(settings, caller: caller, pipeline: pipeline, logger: logger) { [options] in
             try options.load(for: .worker)
         }
-        // Services end in reverse: first the consumer and its pipeline, last what they need.
+        let health = HealthService(
+            board: monitoring.board, gauges: monitoring.gauges,
+            sources: HealthService.Sources(
+                pipeline: pipeline, consumer: consumer,
+                publishers: ["publisher": publisher, "direct replies": directReplies], store: store,
+                tokens: caller.tokens, certificates: { await reloader.running.certificateEnds() },
+                droppedLines: { 0 }))
+        // Services end in reverse: first the consumer and its pipeline, then what they need, and last the probes.
         try await runServices(
-            [
+            monitoring.services(settings, logger: logger) + [
+                health,
                 ClosingService { await store.close() },
                 HousekeepingService(store: store, logger: logger),
                 ClosingService { await publisher.close() },
                 ClosingService { await directReplies.close() },
                 ClosingService { await client.shutDown() },
                 FleetService(
-                    try settings.brokerConfiguration("fleet"), queue: settings.queues[0].name, pipeline: pipeline,
-                    logger: logger),
+                    try settings.brokerConfiguration("fleet"), queue: settings.queues[0].name,
+                    watched: settings.consumedQueues.dropFirst().map(\.name) + [settings.answers.deadLetterQueue],
+                    board: monitoring.board, pipeline: pipeline, logger: logger),
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, parking: parking,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),

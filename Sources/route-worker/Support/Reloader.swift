@@ -17,7 +17,7 @@ actor Reloader {
     private let caller: Caller
     private let pipeline: DeliveryPipeline
     private let logger: Logger
-    private var running: Settings
+    private(set) var running: Settings
     private var removed: [(org: Settings.Org, at: ContinuousClock.Instant)] = []
 
     init(

@@ -14,36 +14,49 @@ import SQLiteIdempotencyStore
 import WorkerSettings
 
 extension Settings {
-    /// - Parameter executor: where batches are put together; best on the callers' event loop.
-    func openStore(on executor: (any TaskExecutor)? = nil) throws -> any IdempotencyStore & StoreInspection {
+    /// - Parameters:
+    ///   - executor: where batches are put together; best on the callers' event loop.
+    ///   - monitoring: what measures the batches, where something does.
+    func openStore(
+        on executor: (any TaskExecutor)? = nil, monitoring: Monitoring? = nil
+    ) throws -> any IdempotencyStore & StoreInspection {
+        func batching(_ backend: some StoreBackend) -> any IdempotencyStore & StoreInspection {
+            guard let monitoring else {
+                return BatchingIdempotencyStore(backend, settings: batchSettings, executor: executor)
+            }
+            let metered = MeteredStoreBackend(backend, health: monitoring.board, factory: monitoring.registry)
+            return BatchingIdempotencyStore(metered, settings: batchSettings, executor: executor)
+        }
         let retention = Retention(succeeded: store.retention, failed: store.failureRetention)
-        var batching = BatchSettings()
-        batching.timeLimit = store.timeout
-        batching.linger = store.linger
         // Below the callers' own limit, so that they learn why.
         let timeLimit = store.timeout * 4 / 5
         do {
             switch store.location {
             case .memory:
-                return BatchingIdempotencyStore(
-                    InMemoryStoreBackend(retention: retention), settings: batching, executor: executor)
+                return batching(InMemoryStoreBackend(retention: retention))
             case .sqlite(let path):
-                return BatchingIdempotencyStore(
-                    try SQLiteStoreBackend(path: path, retention: retention), settings: batching, executor: executor)
+                return batching(try SQLiteStoreBackend(path: path, retention: retention))
             case .postgres(let url):
                 let backend = PostgresStoreBackend(
                     target: try PostgresTarget(url: url.secretValue, caFile: store.caFile), retention: retention,
                     timeLimit: timeLimit)
-                return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
+                return batching(backend)
             case .redis(let url):
                 let backend = RedisStoreBackend(
                     target: try RedisTarget(url: url.secretValue, caFile: store.caFile), retention: retention,
                     timeLimit: timeLimit)
-                return BatchingIdempotencyStore(backend, settings: batching, executor: executor)
+                return batching(backend)
             }
         } catch {
             throw CommandFailure.configuration("store.url: \(error)")
         }
+    }
+
+    private var batchSettings: BatchSettings {
+        var settings = BatchSettings()
+        settings.timeLimit = store.timeout
+        settings.linger = store.linger
+        return settings
     }
 
     /// A publisher that says in the log what becomes of its connection.
@@ -102,7 +115,7 @@ extension Settings {
     }
 
     /// The upper bound of `callTimeout`.
-    private static let longestCall = Duration.seconds(120)
+    static let longestCall = Duration.seconds(120)
 
     var endpoints: [OrgEndpoint] { orgs.map { OrgEndpoint($0) } }
 

@@ -1,6 +1,6 @@
 // Does the store really take and give back what it is told?
 
-import IdempotencyStore
+public import IdempotencyStore
 import RoutingContract
 
 extension IdempotencyStore {
@@ -8,7 +8,7 @@ extension IdempotencyStore {
     /// that ends in between leaves a claim that is purged with the others.)
     ///
     /// - Throws: why the store cannot be worked with; ``StoreError/unusable(_:)`` where somebody must act.
-    func probe() async throws(StoreError) {
+    public func probe() async throws(StoreError) {
         var generator = SystemRandomNumberGenerator()
         guard let nobody = OrgID("00D000000000000") else { preconditionFailure("an id of 15 characters is one") }
         // Of a route without issue time, so that no mark is left or looked for.
