@@ -181,4 +181,28 @@ private final class HandBackend: StoreBackend {
         }
         #expect(try await purge.value == 22)
     }
+
+    @Test func whoComesDuringAStepOfAPurgeIsServedBeforeItsNextOne() async throws {
+        var settings = BatchSettings()
+        settings.purgeStep = 10
+        let store = BatchingIdempotencyStore(backend, settings: settings)
+        var batches = backend.batches.makeAsyncIterator()
+        let purge = Task { try await store.purge(limit: 20) }
+        let step = try #require(await batches.next())
+        let caller = start(1, on: store)
+        await Task.yield()
+        step.reply.resume(returning: .success([.purged(10, more: true)]))
+        // The next step may have come in time for the same batch, behind the claim.
+        let next = try #require(await batches.next())
+        #expect(next.operations.first == claims(1)[0])
+        let replies: [StoreReply] = [.claim(.conflict), .purged(0, more: false)]
+        next.reply.resume(returning: .success(Array(replies.prefix(next.operations.count))))
+        #expect(await caller.value == .success(.conflict))
+        if next.operations.count == 1 {
+            let last = try #require(await batches.next())
+            #expect(last.operations == [.purge(limit: 10)])
+            last.reply.resume(returning: .success([.purged(0, more: false)]))
+        }
+        #expect(try await purge.value == 10)
+    }
 }

@@ -17,6 +17,8 @@ struct FailpointTests {
         case report
         /// A route whose org wants them called again.
         case retry
+        /// A route whose org wants its conversation cleared first.
+        case clear
         case delete
     }
 
@@ -34,6 +36,7 @@ struct FailpointTests {
             switch kind {
             case .report: command = .route(conversation)
             case .retry: command = .route(conversation, org: "umbrella")
+            case .clear: command = .route(conversation, org: "initech")
             case .delete: command = .delete(conversation)
             }
         }
@@ -67,7 +70,10 @@ struct FailpointTests {
         let victims = victims
         let options = HarnessOptions(
             queues: victims.map { ($0.suffix, "{}") },
-            orgs: [("umbrella", "00D000000000003AAA", "unknownEffect: retry")], settings: shortLease, store: store)
+            orgs: [
+                ("umbrella", "00D000000000003AAA", "unknownEffect: retry"),
+                ("initech", "00D000000000004AAA", "unknownEffect: clear-then-route"),
+            ], settings: shortLease, store: store)
         try await withHarness(options) { harness in
             // What the deletes are to clear.
             let routed = victims.filter { $0.kind == .delete }.map { CommandSpec.route($0.conversation) }
@@ -107,6 +113,10 @@ struct FailpointTests {
                     victim, answers.all.filter { $0.requestID == victim.command.id },
                     letters: letters.filter { $0.requestID == victim.command.id }.map(\.outcome),
                     harness.sandbox.effects(of: victim.command.id), store)
+                // However often it was made, one is left.
+                guard victim.kind == .clear else { continue }
+                let waiting = harness.sandbox.routings(conversation: victim.conversation).count { $0.state == .waiting }
+                #expect(waiting == 1, "\(store), \(victim.suffix)")
             }
         }
     }
@@ -137,7 +147,7 @@ struct FailpointTests {
         let after = isUnknown ? 0 : 1
         #expect((before.lowerBound + after...before.upperBound + after).contains(effects.requests), place)
         switch victim.kind {
-        case .report, .retry: #expect(effects.effects == effects.requests, place)
+        case .report, .retry, .clear: #expect(effects.effects == effects.requests, place)
         case .delete: #expect(effects.effects == 1 && effects.cleared == 1, place)
         }
         switch victim.point {

@@ -20,20 +20,21 @@ struct SuspensionTests {
         /// Requests altogether: never one of the sleeper's after it woke.
         let requests: Int
 
-        init(_ point: Failpoint, retries: Bool, requests: Int) {
+        init(_ point: Failpoint, retries: Bool = false, _ outcome: Outcome, requests: Int) {
             self.point = point
             suffix = "commands-\(point.rawValue)-\(retries ? "retry" : "report")"
             command = .route(org: retries ? "umbrella" : "acme")
-            outcome = retries ? .succeeded : .unknown
+            self.outcome = outcome
             self.requests = requests
         }
     }
 
     private static var sleepers: [Sleeper] {
         [
-            Sleeper(.afterClaim, retries: false, requests: 0), Sleeper(.beforeSend, retries: false, requests: 0),
-            Sleeper(.beforeSend, retries: true, requests: 1), Sleeper(.afterSend, retries: false, requests: 1),
-            Sleeper(.afterSend, retries: true, requests: 2), Sleeper(.beforeRecord, retries: false, requests: 1),
+            Sleeper(.beforeClaim, .succeeded, requests: 1), Sleeper(.afterClaim, .unknown, requests: 0),
+            Sleeper(.beforeSend, .unknown, requests: 0), Sleeper(.beforeSend, retries: true, .succeeded, requests: 1),
+            Sleeper(.afterSend, .unknown, requests: 1), Sleeper(.afterSend, retries: true, .succeeded, requests: 2),
+            Sleeper(.beforeRecord, .unknown, requests: 1), Sleeper(.afterRecord, .succeeded, requests: 1),
         ]
     }
 
@@ -89,7 +90,7 @@ struct SuspensionTests {
                 let place = Comment(rawValue: "\(store), \(sleeper.suffix): \(effects), \(own)")
                 #expect(own.allSatisfy { $0.outcome == sleeper.outcome }, place)
                 #expect(Set(own.map(\.messageID)).count == 1, place)
-                #expect(own.map(\.duplicate).filter { !$0 }.count == 1 && !own[0].duplicate, place)
+                #expect(own.count { !$0.duplicate } == 1, place)
                 #expect(effects.requests == sleeper.requests && effects.effects == sleeper.requests, place)
             }
         }
