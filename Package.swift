@@ -39,7 +39,7 @@ let package = Package(
             dependencies: [
                 "Admin", "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI",
                 "InteractionSandbox", "PostgresIdempotencyStore", "PrometheusMetrics", "RedisIdempotencyStore",
-                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerSettings",
+                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog", "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
@@ -86,7 +86,7 @@ let package = Package(
         .target(
             name: "Admin",
             dependencies: [
-                "PrometheusMetrics", "RouteWorker",
+                "PrometheusMetrics", "RouteWorker", "WorkerLog",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -118,7 +118,7 @@ let package = Package(
             name: "RouteWorker",
             dependencies: [
                 "AMQP", "AMQPMessage", "Failpoints", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics",
-                "RoutingContract",
+                "RoutingContract", "WorkerLog",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -130,7 +130,7 @@ let package = Package(
         .target(
             name: "InteractionAPI",
             dependencies: [
-                "Failpoints", "RoutingContract",
+                "Failpoints", "RoutingContract", "WorkerLog",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
@@ -182,6 +182,12 @@ let package = Package(
         .target(
             name: "RoutingContract",
             dependencies: ["AMQPMessage", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: settings),
+
+        // Log lines: their keys, their forms, and a writer that nobody waits for.
+        .target(
+            name: "WorkerLog",
+            dependencies: ["RoutingContract", .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings),
 
         // Pure: messages and header tables as values, shared by the AMQP client and the contract.
@@ -246,6 +252,10 @@ let package = Package(
                 "RoutingContract", "TestSupport",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "WorkerLogTests",
+            dependencies: ["TestSupport", "WorkerLog", .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings),
         .testTarget(
             name: "PrometheusMetricsTests",

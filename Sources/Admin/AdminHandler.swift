@@ -3,13 +3,17 @@
 import NIOCore
 import NIOHTTP1
 
-/// Answers requests one after another. Bodies are not read: no page takes one.
+/// Answers requests one after another.
 final class AdminHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
+    /// Bytes; no page takes more than a word.
+    static let maximumBody = 1024
+
     private let routes: AdminRoutes
     private var head: HTTPRequestHead?
+    private var body: [UInt8] = []
 
     init(_ routes: AdminRoutes) {
         self.routes = routes
@@ -17,17 +21,23 @@ final class AdminHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
-        case .head(let head): self.head = head
-        case .body: break
+        case .head(let head):
+            self.head = head
+            body = []
+        case .body(let part):
+            // One byte more, to see that it is too long.
+            body += part.readableBytesView.prefix(Self.maximumBody + 1 - body.count)
         case .end:
             guard let head else { return }
             self.head = nil
-            answer(head, context)
+            write(
+                body.count > Self.maximumBody
+                    ? AdminAnswer(status: .payloadTooLarge, body: "too long\n")
+                    : routes.answer(head.method, head.uri, String(decoding: body, as: UTF8.self)), to: head, context)
         }
     }
 
-    private func answer(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
-        let answer = routes.answer(head.method, head.uri)
+    private func write(_ answer: AdminAnswer, to head: HTTPRequestHead, _ context: ChannelHandlerContext) {
         var headers = HTTPHeaders([
             ("Content-Type", answer.contentType), ("Content-Length", "\(answer.body.utf8.count)"),
             ("Cache-Control", "no-store"),

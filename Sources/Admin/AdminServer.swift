@@ -6,9 +6,9 @@ public import Logging
 import NIOCore
 import NIOHTTP1
 import NIOPosix
-import RouteWorker
 public import ServiceLifecycle
 import Synchronization
+import WorkerLog
 
 /// Serves ``AdminRoutes`` until it is the last service that runs. A port that is taken is tried again and again: it never
 /// stops a worker.

@@ -50,6 +50,14 @@ public struct TraceContext: Sendable, Hashable {
         self.traceparent = traceparent
         self.tracestate = tracestate
     }
+
+    /// The trace id, 32 hexadecimal digits, of a `traceparent` that has the form of W3C Trace Context §3.2.
+    public var traceID: Substring? {
+        guard let parts = traceparent?.split(separator: "-", omittingEmptySubsequences: false), parts.count >= 4,
+            parts[1].utf8.count == 32, parts[1].allSatisfy({ $0.isASCII && $0.isHexDigit })
+        else { return nil }
+        return parts[1]
+    }
 }
 
 /// What an answer must carry back, known as soon as a message has been read, whether or not the command is valid.

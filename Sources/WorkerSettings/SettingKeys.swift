@@ -153,6 +153,10 @@ enum Keys {
         "log.format", .choice(Settings.Log.Format.allCases), fallback: "human",
         "How lines are written: for people, or as one JSON object each.")
 
+    static let logBuffer = SettingKey(
+        "log.buffer", .size(64 << 10...64 << 20), fallback: "1MiB",
+        "How much may wait to be written, and once more that is under way; lines beyond it are dropped and counted.")
+
     /// Everything, in the order of the reference.
     static let all: [SettingsReference.Entry] =
         [workerName.entry, concurrency.entry, drainTimeout.entry]
@@ -170,7 +174,7 @@ enum Keys {
         + [maximumAnswer.entry]
         + defaults.entries + [orgsFolder.entry, orgID.entry] + org.entries
         + [adminEnabled.entry, adminAddress.entry, livenessLimit.entry]
-        + [logLevel.entry, logFormat.entry]
+        + [logLevel.entry, logFormat.entry, logBuffer.entry]
 }
 
 /// The settings that stand under `defaults` for all orgs, and under an org for itself. Only those under `defaults` have

@@ -105,7 +105,8 @@ extension SettingsReader {
         let admin = Settings.Admin(
             isEnabled: value(Keys.adminEnabled), address: value(Keys.adminAddress),
             livenessLimit: value(Keys.livenessLimit))
-        let log = Settings.Log(level: value(Keys.logLevel), format: value(Keys.logFormat))
+        let log = Settings.Log(
+            level: value(Keys.logLevel), format: value(Keys.logFormat), buffer: value(Keys.logBuffer))
         return Settings(
             worker: worker, amqp: amqp, queues: queues(worker), answers: answers, store: store, commands: commands,
             http: http, orgsFolder: optional(Keys.orgsFolder), orgs: orgs(worker, commands), misconfigured: [],

@@ -286,6 +286,8 @@ public struct Settings: Sendable, Hashable {
         public var level: Level
         /// Default human.
         public var format: Format
+        /// Bytes that may wait to be written; 64 KiB to 64 MiB, default 1 MiB.
+        public var buffer: Int
     }
 }
 

@@ -12,6 +12,8 @@ public struct SettingsChange: Sendable, Hashable {
     public var kept: [String] = []
     /// Whether other settings that need no restart have changed.
     public var touchesCommands = false
+    /// Whether the log's level has changed.
+    public var touchesLog = false
     /// Keys of settings that have changed and are not taken over before a restart.
     public var needRestart: [String] = []
 
@@ -21,7 +23,7 @@ public struct SettingsChange: Sendable, Hashable {
 extension Settings {
     /// What a worker with these settings runs with once it is told `new`.
     ///
-    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, and of the
+    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, `log.level`, and of the
     /// queues their `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
     public func reloading(_ new: Settings) -> (settings: Settings, change: SettingsChange) {
         var change = SettingsChange()
@@ -57,6 +59,8 @@ extension Settings {
         }
         change.touchesCommands =
             next.commands != commands || next.answers != answers || next.queues != queues
+        next.log.level = new.log.level
+        change.touchesLog = next.log != log
         change.needRestart = next.keysOfDifferences(from: new)
         return (next, change)
     }
@@ -102,8 +106,8 @@ extension Settings {
             (Keys.adminEnabled.entry, differs(\.admin.isEnabled)),
             (Keys.adminAddress.entry, differs(\.admin.address)),
             (Keys.livenessLimit.entry, differs(\.admin.livenessLimit)),
-            (Keys.logLevel.entry, differs(\.log.level)),
             (Keys.logFormat.entry, differs(\.log.format)),
+            (Keys.logBuffer.entry, differs(\.log.buffer)),
         ]
         return all.filter(\.differs).map(\.entry.key)
     }

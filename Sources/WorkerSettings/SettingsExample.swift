@@ -113,6 +113,7 @@ extension Settings {
         log:
           level: info
           format: human                # or json
+          buffer: 1MiB                 # lines that nobody takes in time are dropped, and counted
 
         """
 }

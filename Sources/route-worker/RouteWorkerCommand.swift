@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import WorkerLog
 
 @main
 struct RouteWorkerCommand: AsyncParsableCommand {
@@ -75,7 +76,9 @@ struct CommandFailure: Error, CustomStringConvertible {
 
 /// Tells the user something on standard error; standard output is for results.
 func say(_ text: String) {
-    LogOutput.standardError.write(Array((text + "\n").utf8), atOnce: true)
+    LogWriter.standardError.write(Array((text + "\n").utf8), isUrgent: true)
+    // Who reads results on standard output expects what was said before them.
+    LogWriter.standardError.flush(within: .seconds(1))
 }
 
 struct VersionCommand: ParsableCommand {

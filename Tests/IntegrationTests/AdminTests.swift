@@ -143,6 +143,8 @@ struct AdminClient {
     /// `HOST:PORT`
     let address: String
 
+    init(address: String) { self.address = address }
+
     /// Waits until the worker says where its port is.
     init(of worker: ChildProcess) async throws {
         let line = try await worker.line(containing: "the admin port is open")

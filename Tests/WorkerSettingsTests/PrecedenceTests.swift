@@ -65,7 +65,7 @@ import Testing
                 "COMMANDS_MAXIMUM_BODY": "1MiB", "AMQP_RECONNECT_MINIMUM": "1s", "COMMANDS_HONOUR_REPLAY": "true",
             ], purpose: .tools)
         #expect(settings.store.location == .memory)
-        #expect(settings.log == Settings.Log(level: .debug, format: .json))
+        #expect(settings.log == Settings.Log(level: .debug, format: .json, buffer: 1 << 20))
         #expect(settings.answers.allowReplyTo == [.queue("a"), .prefix("b")])
         #expect(settings.http.proxy?.description == "http://p:8080")
         #expect(settings.commands.maximumBody == 1 << 20)

@@ -58,6 +58,11 @@ import Testing
         #expect(change == SettingsChange(touchesCommands: true))
     }
 
+    @Test func theLogLevelIsTakenOver() throws {
+        let (settings, change) = try load(minimal).reloading(try load(minimal + "log: {level: debug}\n"))
+        #expect(settings.log.level == .debug && change.touchesLog && change.needRestart.isEmpty)
+    }
+
     @Test(
         "What needs a restart is named and left as it was",
         arguments: [
@@ -85,7 +90,7 @@ import Testing
                 "admin: {enabled: false, address: '0.0.0.0:1', livenessLimit: 5m}\n",
                 ["admin.enabled", "admin.address", "admin.livenessLimit"]
             ),
-            ("log: {level: debug, format: json}\n", ["log.level", "log.format"]),
+            ("log: {format: json, buffer: 64KiB}\n", ["log.format", "log.buffer"]),
         ] as [(String, [String])])
     func restart(text: String, keys: [String]) throws {
         var old = try load(minimal)
@@ -101,7 +106,7 @@ import Testing
     @Test func everySettingIsEitherTakenOverOrNamed() throws {
         let takenOver: Set<String> = [
             "queues.NAME.defaultOrg", "queues.NAME.defaultContext", "queues.NAME.allowedOrgs", "answers.allowReplyTo",
-            "orgsFolder",
+            "orgsFolder", "log.level",
         ]
         let old = try load(minimal)
         var other = old
@@ -121,7 +126,7 @@ import Testing
             connectTimeout: .zero, caFile: "o", proxy: try load(minimal + "http: {proxy: 'http://p:1'}\n").http.proxy,
             maximumConnections: 1, idleTimeout: .zero, maximumAnswer: 1)
         other.admin = .init(isEnabled: false, address: .init(host: "o", port: 1), livenessLimit: .zero)
-        other.log = .init(level: .trace, format: .json)
+        other.log = .init(level: .trace, format: .json, buffer: 0)
         let named = Set(old.reloading(other).change.needRestart)
         for entry in SettingsReference.entries {
             let isOfOrgsOrCommands = ["orgs", "defaults", "commands"].contains(entry.path[0]) && entry.path.count > 1

@@ -6,6 +6,7 @@ import NIOConcurrencyHelpers
 public import NIOCore
 import NIOSSL
 public import RoutingContract
+import WorkerLog
 
 /// Fetches and keeps the access token of each org.
 ///
@@ -236,12 +237,13 @@ public actor OAuthTokens: AccessTokens {
             outcome = .success(granted.token)
             for failure in granted.passedOver {
                 logger.notice(
-                    "a key did not serve, a later one did", metadata: ["org": "\(org)", "error": "\(failure)"])
+                    "a key did not serve, a later one did",
+                    metadata: [LogKey.org: "\(org)", LogKey.error: "\(failure)"])
             }
         case .failure(let trouble):
             entry.cycle.failed(trouble, now: now, using: &generator)
             outcome = .failure(trouble.failure)
-            logger.warning("no new access token", metadata: ["org": "\(org)", "error": "\(trouble.failure)"])
+            logger.warning("no new access token", metadata: [LogKey.org: "\(org)", LogKey.error: "\(trouble.failure)"])
         }
         entries[org] = entry
         for promise in waiting { promise.succeed(outcome) }

@@ -94,7 +94,7 @@ struct Announcement: Sendable {
         if let org = subject.org { metadata[LogKey.org] = "\(org)" }
         if let kind = subject.kind { metadata[LogKey.command] = "\(kind.rawValue)" }
         if let conversation = subject.conversation { metadata[LogKey.conversation] = "\(conversation)" }
-        if let traceparent = subject.reply.trace.traceparent { metadata[LogKey.trace] = "\(traceparent)" }
+        if let trace = subject.reply.trace.traceID { metadata[LogKey.trace] = "\(trace)" }
         if let status = result.httpStatus { metadata[LogKey.status] = "\(status)" }
         if isDuplicate { metadata[LogKey.duplicate] = "true" }
         if let error = result.error {

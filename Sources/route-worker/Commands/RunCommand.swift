@@ -10,6 +10,7 @@ import NIOConcurrencyHelpers
 import NIOPosix
 import RouteWorker
 import RoutingContract
+import WorkerLog
 import WorkerSettings
 
 struct RunCommand: AsyncParsableCommand {
@@ -38,6 +39,7 @@ struct RunCommand: AsyncParsableCommand {
         // A reload that is asked for before the worker is up must not end it; what it is about is read below.
         signal(SIGHUP, SIG_IGN)
         let settings = try options.load(for: .worker)
+        settings.startLog()
         let logger = settings.makeLogger("route-worker")
         let loop = MultiThreadedEventLoopGroup(numberOfThreads: 1).next()
         let caller = try settings.makeCaller(on: loop)
@@ -87,7 +89,7 @@ struct RunCommand: AsyncParsableCommand {
                 pipeline: pipeline, consumer: consumer,
                 publishers: ["publisher": publisher, "direct replies": directReplies], store: store,
                 tokens: caller.tokens, certificates: { await reloader.running.certificateEnds() },
-                droppedLines: { 0 }))
+                droppedLines: { LogWriter.standardError.droppedLines }))
         // Services end in reverse: first the consumer and its pipeline, then what they need, and last the probes.
         try await runServices(
             monitoring.services(settings, logger: logger) + [

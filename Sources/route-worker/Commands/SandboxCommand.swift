@@ -6,6 +6,7 @@ import InteractionSandbox
 import Logging
 import NIOCore
 import ServiceLifecycle
+import WorkerLog
 
 struct SandboxCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -107,7 +108,7 @@ struct SandboxCommand: AsyncParsableCommand {
         settings.acceptsAnyToken = token.isEmpty
         settings.seed = seed
         settings.isVerbose = verbose
-        let logger = Logger(label: "sandbox") { LineLogHandler(label: $0, level: .info, format: .human) }
+        let logger = Logger(label: "sandbox") { LineLogHandler(label: $0, format: .human) }
         if let orgs {
             settings.orgs = try Self.readOrgs(orgs)
             settings.acceptsAnyOrg = false

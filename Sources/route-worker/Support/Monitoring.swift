@@ -33,7 +33,7 @@ struct Monitoring: Sendable {
         return [
             AdminServer(
                 host: address.host, port: address.port,
-                routes: AdminRoutes(board: board, gauges: gauges, registry: registry), logger: logger
+                routes: AdminRoutes(board: board, gauges: gauges, registry: registry, logger: logger), logger: logger
             ) { address in
                 logger.info("the admin port is open", metadata: [LogKey.address: "\(address)"])
             }

@@ -58,6 +58,8 @@ actor Reloader {
         }
         removed = gone
         running = next
+        // Also where it was changed over the admin port meanwhile.
+        next.useLogLevel()
         report(change)
         next.reportMisconfigured(kept: change.kept, logger)
         next.reportReadableSecrets(of: Set(change.added + change.changed), logger)

@@ -4,6 +4,7 @@ import AMQP
 import ArgumentParser
 import Foundation
 import Logging
+import WorkerLog
 import WorkerSettings
 
 struct SettingsOptions: ParsableArguments {
@@ -55,9 +56,21 @@ extension Settings {
         }
     }
 
+    /// Its level is that of the process.
     func makeLogger(_ label: String) -> Logger {
-        let level = Logger.Level(rawValue: log.level.rawValue) ?? .info
-        let format: LineLogHandler.Format = log.format == .json ? .json : .human
-        return Logger(label: label) { LineLogHandler(label: $0, level: level, format: format) }
+        Logger(label: label) { LineLogHandler(label: $0, format: lineFormat) }
     }
+
+    /// Makes log lines be written as the settings say, also in a crash.
+    func startLog() {
+        useLogLevel()
+        let writer = LogWriter.standardError
+        writer.use(capacity: log.buffer)
+        writer.noteDropped(by: LineLogHandler(label: "log", format: lineFormat).dropped)
+        writer.flushOnCrash()
+    }
+
+    func useLogLevel() { LogThreshold.shared.level = Logger.Level(rawValue: log.level.rawValue) ?? .info }
+
+    private var lineFormat: LineLogHandler.Format { log.format == .json ? .json : .human }
 }

@@ -3,6 +3,7 @@
 import Foundation
 import IdempotencyStore
 import RoutingContract
+import WorkerLog
 
 struct CommandStory {
     let key: CommandKey

@@ -1,5 +1,7 @@
 // Tables in plain text.
 
+import WorkerLog
+
 /// Columns under headings, each as wide as its widest cell, up to a bound.
 struct Table {
     private let headings: [String]

@@ -1,53 +1,81 @@
 // Log lines: one line each, on standard error, for people or for machines.
 
 import Foundation
-import IdempotencyStore
-import Logging
+public import Logging
 import RoutingContract
 
 /// Writes each event as one line: `2026-11-23T08:00:00.000Z info succeeded org=… requestId=…`, or as a JSON object.
-struct LineLogHandler: LogHandler {
-    enum Format { case human, json }
+public struct LineLogHandler: LogHandler {
+    /// For people, or for machines.
+    public enum Format: Sendable, Hashable { case human, json }
 
-    var metadata: Logger.Metadata = [:]
-    var logLevel: Logger.Level
+    public var metadata: Logger.Metadata = [:]
     private let label: String
     private let format: Format
+    private let writer: LogWriter
+    private let threshold: LogThreshold
+    private var ownLevel: Logger.Level?
 
-    init(label: String, level: Logger.Level, format: Format) {
+    /// - Parameters:
+    ///   - threshold: the level, as long as the logger has not been given one of its own.
+    public init(
+        label: String, format: Format, threshold: LogThreshold = .shared, writer: LogWriter = .standardError
+    ) {
         self.label = label
-        logLevel = level
         self.format = format
+        self.threshold = threshold
+        self.writer = writer
     }
 
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    public var logLevel: Logger.Level {
+        get { ownLevel ?? threshold.level }
+        set { ownLevel = newValue }
+    }
+
+    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) {
+    public func log(event: LogEvent) {
         var fields = metadata
         if let own = event.metadata { fields = fields.isEmpty ? own : fields.merging(own) { $1 } }
+        // What calls for somebody is not kept waiting for company.
+        writer.write(line(event.level, event.message.description, fields), isUrgent: event.level >= .warning)
+    }
+
+    /// The line that says how many are missing at its place.
+    public func dropped(_ count: Int) -> [UInt8] {
+        line(.warning, "log lines dropped: nobody took them in time", [LogKey.count: "\(count)"])
+    }
+
+    private func line(_ level: Logger.Level, _ message: String, _ fields: Logger.Metadata) -> [UInt8] {
         var line: [UInt8] = []
         line.reserveCapacity(512)
         let sorted = fields.sorted { $0.key < $1.key }
         switch format {
-        case .human: writeHuman(event, sorted, to: &line)
-        case .json: writeJSON(event, sorted, to: &line)
+        case .human: writeHuman(level, message, sorted, to: &line)
+        case .json: writeJSON(level, message, sorted, to: &line)
         }
         line.append(UInt8(ascii: "\n"))
-        // What calls for somebody is not kept waiting for company.
-        LogOutput.standardError.write(line, atOnce: event.level >= .warning)
+        return line
+    }
+
+    private static var now: Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
     }
 
     private func writeHuman(
-        _ event: LogEvent, _ fields: [(key: String, value: Logger.MetadataValue)], to line: inout [UInt8]
+        _ level: Logger.Level, _ message: String, _ fields: [(key: String, value: Logger.MetadataValue)],
+        to line: inout [UInt8]
     ) {
-        line.append(contentsOf: StoreClock.system.now().rfc3339.utf8)
+        line.append(contentsOf: Self.now.rfc3339.utf8)
         line.append(UInt8(ascii: " "))
-        line.append(contentsOf: event.level.rawValue.utf8)
+        line.append(contentsOf: level.rawValue.utf8)
         line.append(UInt8(ascii: " "))
-        line.append(contentsOf: event.message.description.oneLine.utf8)
+        line.append(contentsOf: message.oneLine.utf8)
         for (key, value) in fields {
             line.append(UInt8(ascii: " "))
             line.append(contentsOf: key.utf8)
@@ -58,13 +86,14 @@ struct LineLogHandler: LogHandler {
     }
 
     private func writeJSON(
-        _ event: LogEvent, _ fields: [(key: String, value: Logger.MetadataValue)], to line: inout [UInt8]
+        _ level: Logger.Level, _ message: String, _ fields: [(key: String, value: Logger.MetadataValue)],
+        to line: inout [UInt8]
     ) {
-        let time = StoreClock.system.now().rfc3339
+        let time = Self.now.rfc3339
         line.append(
-            contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"logger\":\(label.jsonQuoted)".utf8)
+            contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(level)\",\"logger\":\(label.jsonQuoted)".utf8)
         line.append(contentsOf: ",\"message\":".utf8)
-        line.append(contentsOf: event.message.description.jsonQuoted.utf8)
+        line.append(contentsOf: message.jsonQuoted.utf8)
         for (key, value) in fields {
             line.append(UInt8(ascii: ","))
             line.append(contentsOf: key.jsonQuoted.utf8)
@@ -77,7 +106,7 @@ struct LineLogHandler: LogHandler {
 
 extension String {
     /// What others wrote may hold line breaks, which would forge lines, and what commands a terminal.
-    var oneLine: String {
+    public var oneLine: String {
         if utf8.allSatisfy(\.isPlain) { return self }
         guard unicodeScalars.contains(where: \.actsOnTerminals) else { return self }
         return String(UnicodeScalarView(unicodeScalars.map { $0.actsOnTerminals ? " " : $0 }))

@@ -1,0 +1,61 @@
+// Log lines in both forms, and their level.
+
+import Foundation
+import Logging
+import Testing
+
+@testable import WorkerLog
+
+@Suite struct LineLogHandlerTests {
+    /// What a logger with these writes.
+    private func lines(
+        _ format: LineLogHandler.Format, _ threshold: LogThreshold = LogThreshold(), _ body: (inout Logger) -> Void
+    ) -> [String] {
+        var ends: [Int32] = [0, 0]
+        precondition(pipe(&ends) == 0)
+        let writer = LogWriter(descriptor: ends[1], delay: .zero)
+        var logger = Logger(label: "test") {
+            LineLogHandler(label: $0, format: format, threshold: threshold, writer: writer)
+        }
+        body(&logger)
+        #expect(writer.flush(within: .seconds(30)))
+        close(ends[1])
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        let count = read(ends[0], &buffer, buffer.count)
+        close(ends[0])
+        return String(decoding: buffer[..<max(count, 0)], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    @Test("A line for people: what others wrote neither breaks it nor commands a terminal")
+    func human() {
+        let lines = lines(.human) {
+            $0.warning("hello\nworld", metadata: ["b": "two words", "a": "\u{1B}[2J", "c": "say \"x\""])
+        }
+        #expect(lines.count == 1)
+        #expect(lines[0].hasSuffix(#" warning hello world a=" [2J" b="two words" c="say \"x\"""#), "\(lines)")
+    }
+
+    @Test("A line for machines is one JSON object")
+    func json() throws {
+        let lines = lines(.json) { $0.info("a \"b\" \\ \n", metadata: ["key": "\u{0}\u{2028}ü"]) }
+        let object = try #require(
+            try JSONSerialization.jsonObject(with: Data(lines.joined(separator: "\n").utf8)) as? [String: String])
+        #expect(object["message"] == "a \"b\" \\ \n" && object["key"] == "\u{0}\u{2028}ü")
+        #expect(object["level"] == "info" && object["logger"] == "test" && object["time"]?.hasSuffix("Z") == true)
+    }
+
+    @Test("The level is the process's until a logger gets its own")
+    func level() {
+        let threshold = LogThreshold()
+        let lines = lines(.human, threshold) { logger in
+            logger.debug("one")
+            threshold.level = .debug
+            logger.debug("two")
+            threshold.level = .critical
+            logger.error("three")
+            logger.logLevel = .trace
+            logger.trace("four")
+        }
+        #expect(lines.map { $0.split(separator: " ").last } == ["two", "four"])
+    }
+}
