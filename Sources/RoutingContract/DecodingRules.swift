@@ -53,6 +53,9 @@ public struct KnownOrg: Sendable, Hashable {
 public struct OrgDirectory: Sendable {
     private var byName: [String: KnownOrg] = [:]
 
+    /// In no order.
+    public var orgs: [KnownOrg] { byName.compactMap { $0.key == $0.value.id.description ? $0.value : nil } }
+
     public init(_ orgs: [KnownOrg] = []) {
         for org in orgs { byName[org.alias] = org }
         // An id never means an org that only has it as its alias.

@@ -40,7 +40,7 @@ struct AdminTests {
                 #"route_worker_consuming{queue="\#(harness.queues[0])"} 1"#,
                 #"route_worker_connected{connection="publisher"} 1"#,
                 #"route_worker_queue_consumers{queue="\#(harness.queues[0])"} 1"#,
-                #"route_worker_org_parked{org="acme"} 0"#,
+                #"route_worker_org_parked{org="acme"} 0"#, "route_worker_dead_letters 1",
                 "route_worker_store_up 1", "route_worker_ready 1", "route_worker_live 1",
             ]
             var text = ""

@@ -39,6 +39,7 @@ import Testing
             #"route_worker_redeliveries_total{queue="routing.commands"} 1"#,
             #"route_worker_commands_total{org="acme",command="route",outcome="succeeded"} 1"#,
             #"route_worker_commands_total{org="acme",command="none",outcome="invalid"} 1"#,
+            #"route_worker_commands_total{org="acme",command="route",outcome="unknown"} 0"#,
             #"route_worker_duplicates_total{org="acme"} 1"#,
             #"route_worker_calls_total{org="acme",result="5xx"} 1"#,
             #"route_worker_calls_total{org="acme",result="2xx"} 1"#,

@@ -16,16 +16,20 @@ public final class GaugeBoard: Sendable {
 
     private let factory: any MetricsFactory
     private let prefetch: [(queue: String, count: Int)]
+    private let deadLetterQueue: String
     private let dropped: Counter
     private let state = Mutex(State())
 
     /// - Parameters:
     ///   - prefetch: of each commands queue.
+    ///   - deadLetterQueue: whose messages have a gauge of their own.
     public init(
-        factory: any MetricsFactory, worker: String, version: String, prefetch: [(queue: String, count: Int)]
+        factory: any MetricsFactory, worker: String, version: String, prefetch: [(queue: String, count: Int)],
+        deadLetterQueue: String
     ) {
         self.factory = factory
         self.prefetch = prefetch
+        self.deadLetterQueue = deadLetterQueue
         dropped = MetricCatalog.linesDropped.counter(in: factory)
         show(MetricCatalog.info, [[worker, version]: 1])
     }
@@ -57,8 +61,11 @@ public final class GaugeBoard: Sendable {
         var connections = sample.publishers.mapValues(\.isConnected)
         connections["consumer"] = sample.consumer.isConnected
         show(MetricCatalog.connected, connections.map { ([$0.key], $0.value ? 1 : 0) })
-        show(MetricCatalog.queueMessages, sample.queues.map { ([$0.name], Double($0.messages)) })
-        show(MetricCatalog.queueConsumers, sample.queues.map { ([$0.name], Double($0.consumers)) })
+        let commandsQueues = sample.queues.filter { $0.name != deadLetterQueue }
+        show(MetricCatalog.queueMessages, commandsQueues.map { ([$0.name], Double($0.messages)) })
+        show(MetricCatalog.queueConsumers, commandsQueues.map { ([$0.name], Double($0.consumers)) })
+        let deadLetters = sample.queues.filter { $0.name == deadLetterQueue }
+        show(MetricCatalog.deadLetters, deadLetters.map { ([], Double($0.messages)) })
         show(MetricCatalog.storeIsWell, sample.storeFailure == nil ? 1 : 0)
 
         let lost = state.withLock { state in

@@ -111,6 +111,8 @@ public enum MetricCatalog {
         "route_worker_queue_messages", .gauge, labels: ["queue"], "Messages ready in the queue, as the broker says.")
     public static let queueConsumers = MetricFamily(
         "route_worker_queue_consumers", .gauge, labels: ["queue"], "Consumers of the queue, as the broker says.")
+    public static let deadLetters = MetricFamily(
+        "route_worker_dead_letters", .gauge, "Messages ready in the dead-letter queue, as the broker says.")
     public static let certificateRemaining = MetricFamily(
         "route_worker_certificate_remaining_seconds", .gauge, labels: ["use", "org"],
         "Time until the first of these certificates expires: those of a file for the broker or for calls (`org` is empty), or the one that stands in an org's key file."
@@ -125,9 +127,8 @@ public enum MetricCatalog {
         deliveries, redeliveries, commands, duplicates, setAside, criticalTime, queueWait, calls, callTime,
         storeBatchSize, storeBatchTime, storeFailures, confirmTime, publishes, inFlight, slots, paused, waiting, lanes,
         oldestTransfer, unacknowledged, prefetch, parkedOrgs, orgIsParked, breakerIsOpen, orgConcurrency,
-        tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers,
-        certificateRemaining,
-        linesDropped, info,
+        tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers, deadLetters,
+        certificateRemaining, linesDropped, info,
     ]
 
     // Bounds lie where deadlines do: 40 s for transfers, 60 s in Salesforce itself.

@@ -65,6 +65,13 @@ public struct PipelineMetrics: Sendable {
     /// Which orgs there are now: their aliases bound the label `org`.
     mutating func use(_ directory: OrgDirectory) {
         self.directory = directory
+        // What is counted for the first time must have been zero before, or no rate shows it: these must not be missed.
+        for org in directory.orgs {
+            for kind in CommandKind.allCases {
+                _ = MetricCatalog.commands.counter(
+                    org.alias, kind.rawValue, Outcome.unknown.rawValue, in: factory)
+            }
+        }
         for (id, org) in orgs where directory.find(id.description)?.alias != org.alias { orgs[id] = nil }
     }
 

@@ -23,7 +23,8 @@ struct Monitoring: Sendable {
                 longestStep: max(Settings.longestCall, settings.answers.confirmTimeout, settings.store.timeout)))
         gauges = GaugeBoard(
             factory: registry, worker: settings.worker.name, version: RouteWorkerCommand.version,
-            prefetch: settings.consumedQueues.map { ($0.name, $0.prefetch) })
+            prefetch: settings.consumedQueues.map { ($0.name, $0.prefetch) },
+            deadLetterQueue: settings.answers.deadLetterQueue)
     }
 
     /// The port, where the settings want one.
