@@ -91,6 +91,41 @@ struct ParkingTests {
         }
     }
 
+    @Test(
+        "An org that gets more commands than it takes holds up no other: its surplus is parked and comes back in order",
+        arguments: ["rateLimit: 40", "maximumConcurrency: 2"])
+    func surplus(limit: String) async throws {
+        let org = "00D000000000003"
+        let options = HarnessOptions(orgs: [(alias: "busy", id: org, settings: limit)])
+        try await withHarness(options) { harness in
+            try harness.sandbox.add(
+                Fault(.latency, match: .init(org: org), latency: .milliseconds(50) ... .milliseconds(50)))
+            let worker = try await harness.startWorker()
+            let answers = try harness.collectAnswers()
+            let conversations = (0..<40).map { _ in newID() }
+            let flood = (0..<300).map { CommandSpec.route(conversations[$0 % 40], org: "busy") }
+            let well = (0..<50).map { _ in CommandSpec.route() }
+            try await harness.send(flood + well)
+
+            let wellIDs = Set(well.map(\.id))
+            try await until("the answers of the other org") {
+                answers.all.count { wellIDs.contains($0.requestID ?? "") } == well.count
+            }
+            // With the whole prefetch theirs, all but 128 would have been done before.
+            #expect(answers.all.count < well.count + flood.count - 128)
+            try await worker.line(containing: "the surplus is parked")
+            try await worker.line(containing: "the org is live again")
+            try await answers.answered(flood.count + well.count)
+            #expect(answers.all.allSatisfy { $0.outcome == .succeeded })
+            for (index, conversation) in conversations.enumerated() {
+                let sent = flood.enumerated().filter { $0.offset % 40 == index }.map(\.element.id)
+                #expect(harness.created(conversation) == sent)
+            }
+            #expect(await worker.stop() == .code(0))
+            #expect(try await harness.take(from: harness.deadLetters).isEmpty)
+        }
+    }
+
     @Test("A replay is honoured on the replay queue alone, and stays one while its org is parked")
     func replayIsParked() async throws {
         try await withHarness(HarnessOptions(settings: Self.settings)) { harness in

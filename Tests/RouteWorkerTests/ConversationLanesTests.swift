@@ -88,6 +88,34 @@ extension Int: LaneKey {
         #expect(startAll(&lanes, &tickets) == ["a2"])
     }
 
+    @Test func whatALimitHoldsBackCanBeStartedToBeSetAside() {
+        var lanes = Lanes(slots: 3, reserved: [0], limits: ["a": 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        for item in ["a1", "a2", "a3", "b1"] {
+            lanes.deliver(item, key: item, source: 0, maySetAside: item != "a2")
+        }
+        #expect(startAll(&lanes, &tickets) == ["a1", "b1"])
+        guard case .start(let ticket, "a3")? = lanes.startHeld("a") else {
+            Issue.record("not started")
+            return
+        }
+        #expect(ticket.isBeyondLimit && !tickets["a1"]!.isBeyondLimit)
+        lanes.deliver("a4", key: "a4", source: 0, maySetAside: true)
+        lanes.finish(tickets["b1"]!)
+        #expect(startAll(&lanes, &tickets) == [])
+        // One that is not set aside after all waits for its turn like all others.
+        lanes.pause(ticket)
+        lanes.wake(ticket)
+        #expect(startAll(&lanes, &tickets) == [])
+        lanes.finish(tickets["a1"]!)
+        #expect(startAll(&lanes, &tickets) == ["a2"])
+        let other = lanes.startHeld("b")
+        #expect(other == nil)
+        lanes.close()
+        let late = lanes.startHeld("a")
+        #expect(late == nil)
+    }
+
     @Test func closedLanesStartNothingNewButResume() {
         var lanes = Lanes(slots: 2, reserved: [0])
         var tickets: [String: Lanes.Ticket] = [:]

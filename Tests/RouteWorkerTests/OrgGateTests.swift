@@ -100,9 +100,9 @@ import Testing
         _ = probeWell(at: 2)
         _ = gate.subscribed(lot, now: at(2))
         // Another worker consumes the lot, and our marker with it.
-        #expect(gate.timeCame(gate.dueAt!) == [.count])
+        #expect(gate.timeCame(gate.dueAt!) == [.count, .speedUp])
         #expect(gate.counted(isEmpty: false, now: at(7)) == [])
-        #expect(gate.timeCame(gate.dueAt!) == [.count])
+        #expect(gate.timeCame(gate.dueAt!) == [.count, .speedUp])
         #expect(gate.counted(isEmpty: true, now: at(12)) == [.holdFresh])
         #expect(gate.freshIsParked() == [.mark(lot, 102)])
         #expect(gate.timeCame(gate.dueAt!) == [.count])
@@ -150,6 +150,69 @@ import Testing
         #expect(gate.timeCame(at(0.1)) == [.subscribe(lot, toLook: true)])
         #expect(
             probeWell(at: 2) == [.startSlowly, .unsubscribe(lot), .subscribe(lot, toLook: false)])
+    }
+
+    @Test mutating func onlyTheSurplusOfAnOverflowingOrgIsSetAside() {
+        #expect(gate.overflowed(now: at(0)) == [.recheck])
+        #expect(gate.reason == .backlog && gate.admitsReturned && !gate.isLive)
+        #expect(gate.setsAside(1, isSurplus: true) && !gate.setsAside(1, isSurplus: false))
+        #expect(gate.parks(in: lot, overdueAt: nil, now: at(0)) == [.subscribe(lot, toLook: false)])
+        gate.parkEnded(1)
+        // Its conversation's next commands would overtake it.
+        #expect(gate.setsAside(1, isSurplus: false) && !gate.setsAside(2, isSurplus: false))
+        #expect(gate.subscribed(lot, now: at(0)) == [.mark(lot, 101)])
+        gate.took(from: lot)
+        // That marker is of no round.
+        #expect(gate.markerCame(lot, 101, now: at(0.1)) == [])
+        #expect(gate.timeCame(gate.dueAt!) == [.mark(lot, 102)])
+        // Parked behind the round's marker.
+        #expect(gate.parks(in: lot, overdueAt: nil, now: at(0.3)) == [])
+        gate.parkEnded(2)
+        #expect(gate.markerCame(lot, 102, now: at(1)) == [])
+        #expect(!gate.setsAside(1, isSurplus: false) && gate.setsAside(2, isSurplus: false))
+        #expect(gate.finished(from: lot, now: at(1)) == [])
+        #expect(gate.dueAt == at(1.25))
+        #expect(gate.timeCame(at(1.25)) == [.mark(lot, 103)])
+        #expect(gate.markerCame(lot, 103, now: at(2)) == [.releaseFresh, .recheck, .unsubscribe(lot)])
+        #expect(gate.isLive && gate.dueAt == nil && !gate.setsAside(2, isSurplus: true))
+    }
+
+    @Test mutating func whatIsOnItsWayToALotKeepsAnOrgFromBeingLive() {
+        _ = gate.overflowed(now: at(0))
+        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = gate.subscribed(lot, now: at(0))
+        #expect(gate.timeCame(at(0.25)) == [.mark(lot, 102)])
+        #expect(gate.markerCame(lot, 102, now: at(1)) == [])
+        #expect(!gate.isLive)
+        gate.parkEnded(1)
+        #expect(gate.timeCame(at(1.25)) == [.mark(lot, 103)])
+        #expect(gate.setsAside(1, isSurplus: false))
+        #expect(gate.markerCame(lot, 103, now: at(2)).contains(.recheck))
+        #expect(gate.isLive)
+    }
+
+    @Test mutating func anOverflowingOrgWhoseLotAnotherWorkerConsumesLooksWhetherItIsEmpty() {
+        _ = gate.overflowed(now: at(0))
+        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        gate.parkEnded(1)
+        #expect(gate.timeCame(at(0.25)) == [.mark(lot, 101)])
+        #expect(gate.timeCame(gate.dueAt!) == [.count])
+        #expect(gate.counted(isEmpty: false, now: at(6)) == [])
+        #expect(gate.timeCame(gate.dueAt!) == [.count])
+        #expect(gate.counted(isEmpty: true, now: at(11)) == [.releaseFresh, .recheck, .unsubscribe(lot)])
+    }
+
+    @Test mutating func anOverflowingOrgThatLosesItsLotOrMeetsTroubleParksAll() {
+        _ = gate.overflowed(now: at(0))
+        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        gate.parkEnded(1)
+        #expect(gate.subscriptionLost(lot, now: at(1)) == [.recheck])
+        #expect(gate.state == .returning && gate.setsAside(2, isSurplus: false))
+        var other = OrgGate(backoff: Backoff(minimum: .seconds(1), maximum: .seconds(8)), firstMarker: 0)
+        _ = other.overflowed(now: at(0))
+        _ = other.parks(in: lot, overdueAt: nil, now: at(0))
+        #expect(other.trouble(.token, now: at(1), using: &random) == [.unsubscribe(lot), .recheck])
+        #expect(other.failures == 0 && other.setsAside(2, isSurplus: false))
     }
 
     @Test mutating func leftOversStartAnOrgParked() {
@@ -201,6 +264,7 @@ import Testing
         var markers: [(String, UInt64)] = []
         var underWay: [String: Int] = [:]
         var counts = 0
+        var parks = 0
 
         mutating func apply(_ actions: [OrgGate.Action]) {
             for action in actions {
@@ -215,7 +279,7 @@ import Testing
                 case .count: counts += 1
                 case .holdFresh: isHolding = true
                 case .releaseFresh: isHolding = false
-                case .recheck, .startSlowly: break
+                case .recheck, .startSlowly, .speedUp: break
                 }
             }
         }
@@ -232,11 +296,16 @@ import Testing
 
         mutating func step(_ gate: inout OrgGate, _ random: inout SeededGenerator) {
             let lot = ["a", "b"].randomElement(using: &random)!
-            switch Int.random(in: 0..<14, using: &random) {
+            switch Int.random(in: 0..<17, using: &random) {
             case 0: apply(gate.trouble(.breakerOpen, now: now, using: &random))
             case 1 where !gate.isLive:
                 let deadline = Bool.random(using: &random) ? now + .seconds(1) : nil
                 apply(gate.parks(in: lot, overdueAt: deadline, now: now))
+                parks += 1
+            case 7: apply(gate.overflowed(now: now))
+            case 8 where parks > 0:
+                parks -= 1
+                gate.parkEnded(.random(in: 0..<3, using: &random))
             case 2: apply(gate.found(lot, now: now))
             case 3: apply(gate.subscriptionLost(lot, now: now))
             case 4: apply(gate.pause(now: now))
@@ -251,6 +320,8 @@ import Testing
         /// Only good things happen.
         mutating func heal(_ gate: inout OrgGate, _ random: inout SeededGenerator) {
             now += .milliseconds(200)
+            for _ in 0..<parks { gate.parkEnded(0) }
+            parks = 0
             progress(&gate, &random, isWell: true)
         }
 

@@ -19,6 +19,8 @@ final class ScriptedAPI: RoutingAPI {
         var held: [CheckedContinuation<Void, Never>] = []
         var holds = false
         var arrivals: [(Int, CheckedContinuation<Void, Never>)] = []
+        var underWay = 0
+        var mostAtOnce = 0
     }
 
     static let accepted = CallResult.answered(
@@ -33,6 +35,9 @@ final class ScriptedAPI: RoutingAPI {
     init(_ script: [CallResult] = []) { state.script = script }
 
     var calls: [RouteCommand] { lock.withLock { state.calls } }
+
+    /// The most calls that were under way together.
+    var mostAtOnce: Int { lock.withLock { state.mostAtOnce } }
 
     /// Calls wait from now on, until ``letGo()``.
     func hold() { lock.withLock { state.holds = true } }
@@ -61,6 +66,8 @@ final class ScriptedAPI: RoutingAPI {
     func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
         let (result, arrived, holds) = lock.withLock {
             state.calls.append(command)
+            state.underWay += 1
+            state.mostAtOnce = max(state.mostAtOnce, state.underWay)
             let count = state.calls.count
             let arrived = state.arrivals.filter { $0.0 <= count }.map(\.1)
             state.arrivals.removeAll { $0.0 <= count }
@@ -76,6 +83,7 @@ final class ScriptedAPI: RoutingAPI {
                 if goesOn { call.resume() }
             }
         }
+        lock.withLock { state.underWay -= 1 }
         return result
     }
 }
@@ -133,15 +141,18 @@ struct PipelineStage: Sendable {
         api: ScriptedAPI = ScriptedAPI(), publisher: ScriptedPublisher = ScriptedPublisher(),
         policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
         concurrency: Int = 4, lots: ScriptedLots? = nil, store: (any IdempotencyStore)? = nil,
-        metrics: PipelineMetrics = PipelineMetrics(), _ body: (PipelineStage) async throws -> Void
+        metrics: PipelineMetrics = PipelineMetrics(), prefetch: Int = 65_535, otherOrgs: [OrgID] = [],
+        _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         let (settlements, settle) = AsyncStream<Settlement>.makeStream()
         var rules = DecodingRules()
         rules.replyAllowList.append(.prefix("replies."))
+        var policies = [org.id: policy]
+        for other in otherOrgs { policies[other] = OrgPolicy() }
         let pipeline = DeliveryPipeline(
             settings: PipelineSettings(
-                worker: "test", concurrency: concurrency, queues: [.init(name: queue)],
-                answers: .init(publishAttempts: 2), policies: [org.id: policy]),
+                worker: "test", concurrency: concurrency, queues: [.init(name: queue, prefetch: prefetch)],
+                answers: .init(publishAttempts: 2), policies: policies),
             loop: MultiThreadedEventLoopGroup.singleton.next(),
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,

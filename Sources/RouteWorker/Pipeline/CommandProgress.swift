@@ -211,10 +211,11 @@ struct CommandProgress {
     mutating func cleared(
         _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
     ) -> Step {
+        attempts += result.refusedRequests
         let verdict = self.verdict(on: result, of: .delete, now)
         if let reason = orgTrouble(in: verdict) {
             attempts += 1
-            return park(reason, verdict, 1, now)
+            return park(reason, verdict, 1 + result.refusedRequests, now)
         }
         switch verdict {
         case .succeeded, .nothingCleared:

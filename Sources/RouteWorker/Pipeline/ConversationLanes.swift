@@ -31,11 +31,14 @@ struct ConversationLanes<Key: LaneKey, Item> {
         let number: UInt64
         let key: Key?
         let source: Int
+        /// Whether it was started in spite of its group's limit, see ``startHeld(_:)``.
+        let isBeyondLimit: Bool
     }
 
     private struct Entry {
         let item: Item
         let source: Int
+        let maySetAside: Bool
     }
 
     /// Who stands in line for a slot.
@@ -102,7 +105,8 @@ struct ConversationLanes<Key: LaneKey, Item> {
 
     var isIdle: Bool { running == 0 && paused == 0 }
 
-    mutating func deliver(_ item: Item, key: Key?, source: Int) {
+    /// - Parameter maySetAside: whether ``startHeld(_:)`` may start it.
+    mutating func deliver(_ item: Item, key: Key?, source: Int, maySetAside: Bool = false) {
         waiting += 1
         guard let key else {
             lines[source].ready.append(.free(item))
@@ -112,7 +116,7 @@ struct ConversationLanes<Key: LaneKey, Item> {
             lanes[key] = FIFO()
             lines[source].ready.append(.lane(key))
         }
-        lanes[key]!.append(Entry(item: item, source: source))
+        lanes[key]!.append(Entry(item: item, source: source, maySetAside: maySetAside))
     }
 
     /// The next start that the slots and limits allow, or `nil`. Call it until it says `nil`.
@@ -134,6 +138,18 @@ struct ConversationLanes<Key: LaneKey, Item> {
             }
         }
         return nil
+    }
+
+    /// Starts one that its group's limit holds back, to be set aside without a call; `nil` where there is none, or no slot.
+    mutating func startHeld(_ group: Key.Group) -> Start? {
+        guard !isClosed, running < slots, held[group] != nil else { return nil }
+        let unreserved = freeUnreservedSlots
+        let found = held[group]!.popFirst { candidate, source in
+            guard case .lane(let key) = candidate, lanes[key]!.first!.maySetAside else { return false }
+            return runningBySource[source] < reserved[source] || unreserved > 0
+        }
+        guard case (.lane(let key), let source)? = found else { return nil }
+        return begin(lanes[key]!.popFirst()!.item, key: key, source, isBeyondLimit: true)
     }
 
     /// The delivery is settled (or left); its lane's next one may start.
@@ -241,10 +257,10 @@ struct ConversationLanes<Key: LaneKey, Item> {
         }
     }
 
-    private mutating func begin(_ item: Item, key: Key?, _ source: Int) -> Start {
+    private mutating func begin(_ item: Item, key: Key?, _ source: Int, isBeyondLimit: Bool = false) -> Start {
         nextTicket += 1
         waiting -= 1
-        let ticket = Ticket(number: nextTicket, key: key, source: source)
+        let ticket = Ticket(number: nextTicket, key: key, source: source, isBeyondLimit: isBeyondLimit)
         take(ticket)
         return .start(ticket, item)
     }
@@ -278,7 +294,8 @@ struct ConversationLanes<Key: LaneKey, Item> {
         runningBySource[ticket.source] -= 1
         guard let group = ticket.key?.group, let count = runningByGroup[group] else { return }
         runningByGroup[group] = count > 1 ? count - 1 : nil
-        if let (candidate, source) = held[group]?.popFirst() { lines[source].ahead.append(candidate) }
+        guard !isFull(group), let (candidate, source) = held[group]?.popFirst() else { return }
+        lines[source].ahead.append(candidate)
     }
 }
 
@@ -308,6 +325,12 @@ struct FIFO<Element>: Sequence {
             head = 0
         }
         return element
+    }
+
+    /// Takes out the first that matches.
+    mutating func popFirst(where matches: (Element) -> Bool) -> Element? {
+        guard let index = elements[head...].firstIndex(where: { matches($0!) }) else { return nil }
+        return index == head ? popFirst() : elements.remove(at: index)
     }
 
     /// Returns how many were removed.

@@ -86,6 +86,14 @@ extension DeliveryPipeline {
 
     // MARK: Before and after calls
 
+    /// What a command waits for between its calls.
+    struct Pacing {
+        /// When it may be called for again.
+        var until: Duration = .zero
+        /// From when on the token of its org's rate limit serves, where it has taken one.
+        var token: Duration?
+    }
+
     /// What a delivery may do now.
     enum Pass {
         case go
@@ -94,19 +102,37 @@ extension DeliveryPipeline {
         case setAside
     }
 
-    func pass(_ command: RouteCommand, _ work: Work, hasToken: inout Bool) -> Pass {
+    /// - Parameter maySetAside: a command that cannot be parked goes on although its org is in trouble.
+    func pass(
+        _ command: RouteCommand, _ work: Work, maySetAside: Bool, isBeyondLimit: Bool, _ pacing: inout Pacing
+    ) -> Pass {
         let org = command.key.org
-        switch work.place {
-        case .overdue: return .go
-        case .returned: if !orgs[org]!.gate.admitsReturned { return .setAside }
-        case .commands: if !orgs[org]!.gate.isLive { return .setAside }
-        }
         let now = moment()
-        var delay = orgs[org]!.quietUntil - now.uptime
-        if delay <= .zero, !hasToken, orgs[org]!.bucket != nil {
-            hasToken = true
-            delay = orgs[org]!.bucket!.take(now: now.uptime)
+        let isSetAside =
+            switch work.place {
+            case .overdue: false
+            case .returned: !orgs[org]!.gate.admitsReturned
+            case .commands:
+                orgs[org]!.gate.setsAside(
+                    command.conversationKey.hashValue,
+                    isSurplus: isBeyondLimit || orgs[org]!.fresh.excess(in: work.queue) > 0)
+            }
+        if isSetAside, maySetAside {
+            if pacing.token != nil { orgs[org]!.bucket?.giveBack(now: now.uptime) }
+            pacing.token = nil
+            return .setAside
         }
+        // For what is too late no call will be made.
+        if work.place.isOverdue || command.deadline.map({ $0 - now.wall < orgs[org]!.policy.minimumCallTime }) ?? false
+        {
+            return .go
+        }
+        var until = max(orgs[org]!.quietUntil, pacing.until)
+        if until <= now.uptime, pacing.token == nil, orgs[org]!.bucket != nil {
+            pacing.token = now.uptime + orgs[org]!.bucket!.take(now: now.uptime)
+        }
+        until = max(until, pacing.token ?? .zero)
+        var delay = until - now.uptime
         // What would be too late after the wait is told so in time.
         if let deadline = command.deadline { delay = min(delay, deadline - now.wall) }
         return delay > .zero ? .wait(delay) : .go
@@ -166,13 +192,31 @@ extension DeliveryPipeline {
     func know(_ org: OrgID) {
         guard orgs[org] == nil else { return }
         orgs[org] = OrgState(
-            policy: settings.policies[org] ?? OrgPolicy(), concurrency: settings.concurrency, workers: workers,
-            marker: generator.next(), now: moment().uptime)
+            policy: settings.policies[org] ?? OrgPolicy(), concurrency: settings.concurrency,
+            prefetches: settings.queues.map(\.prefetch), workers: workers, marker: generator.next(),
+            now: moment().uptime)
     }
 
     func applyLimit(_ org: OrgID) {
-        lanes.setLimit(orgs[org]!.limit(slots: settings.concurrency), for: org)
+        lanes.setLimit(limit(of: org), for: org)
         pump()
+    }
+
+    /// Deliveries of the org that may run at a time; `nil` for all slots.
+    func limit(of org: OrgID) -> Int? {
+        orgs[org]!.limit(slots: settings.concurrency, share: returning.limit(of: org))
+    }
+
+    /// The orgs that return share some of the slots: with one more or less the others' shares change.
+    private func shareSlots(_ org: OrgID) {
+        let hasChanged =
+            switch orgs[org]!.gate.state {
+            case .overflowing: returning.began(org, gently: false)
+            case .returning, .turning: returning.began(org, gently: true)
+            case .live, .parked, .probing: returning.ended(org)
+            }
+        if hasChanged { for other in Array(returning.orgs) where other != org { applyLimit(other) } }
+        applyLimit(org)
     }
 
     func run(_ actions: [OrgGate.Action], _ org: OrgID) {
@@ -182,14 +226,15 @@ extension DeliveryPipeline {
             case .count: errand(.count(org))
             case .mark(let lot, let number): errand(.mark(lot: lot, number))
             case .subscribe(let lot, let toLook):
-                let atOnce = 2 * min(orgs[org]!.concurrency.maximum, settings.concurrency)
+                // Enough to keep the calls going that an org which is not live may take.
+                let atOnce = max(min(2 * orgs[org]!.concurrency.maximum, settings.concurrency * 3 / 4), 1)
                 parking?.subscribe(lot, prefetch: toLook ? .max : UInt16(clamping: atOnce))
             case .unsubscribe(let lot):
                 flushSettlements()
                 parking?.unsubscribe(lot)
                 lose(lot)
             case .holdFresh:
-                if orgs[org]!.fresh == 0 { run(orgs[org]!.gate.freshIsParked(), org) }
+                if orgs[org]!.fresh.held == 0 { run(orgs[org]!.gate.freshIsParked(), org) }
             case .releaseFresh:
                 let held = orgs[org]!.heldBack
                 orgs[org]!.heldBack = []
@@ -199,20 +244,24 @@ extension DeliveryPipeline {
                 if orgs[org]!.gate.isLive {
                     orgs[org]!.cannotPark = false
                     logger.info("the org is live again", metadata: [LogKey.org: "\(org)"])
+                    judgeShare(of: org)
                 }
-                applyLimit(org)
+                shareSlots(org)
                 wakeSleepers { $0.org == org }
             case .startSlowly:
                 orgs[org]!.breaker.tryAgain()
                 orgs[org]!.concurrency.startSlowly()
+                shareSlots(org)
+            case .speedUp:
+                returning.speedUp(org)
                 applyLimit(org)
             }
         }
         rearm(org)
     }
 
-    private func rearm(_ org: OrgID) {
-        let due = orgs[org]!.gate.dueAt
+    func rearm(_ org: OrgID) {
+        let due = [orgs[org]!.gate.dueAt, orgs[org]!.fresh.dueAt].compactMap { $0 }.min()
         if let alarm = orgs[org]!.alarm {
             if alarm.at == due { return }
             alarm.scheduled.cancel()
@@ -229,6 +278,7 @@ extension DeliveryPipeline {
     private func timeCame(for org: OrgID) {
         orgs[org]!.alarm = nil
         guard !isDraining else { return }
+        if orgs[org]!.fresh.dueAt != nil { judgeShare(of: org) }
         run(orgs[org]!.gate.timeCame(moment().uptime), org)
     }
 

@@ -14,6 +14,8 @@ extension DeliveryPipeline {
         /// A parking queue, because its deadline has passed; no call will be made.
         case overdue(lot: String)
 
+        var isOverdue: Bool { if case .overdue = self { true } else { false } }
+
         var lot: String? {
             switch self {
             case .commands: nil
@@ -62,10 +64,41 @@ extension DeliveryPipeline {
         case .commands where orgs[org]!.gate.isHolding:
             orgs[org]!.heldBack.append(work)
             return
-        case .commands: orgs[org]!.fresh += 1
+        case .commands:
+            if orgs[org]!.fresh.entered(work.queue) { judgeShare(of: org) }
         case .returned, .overdue: break
         }
-        lanes.deliver(work, key: work.conversation, source: work.queue)
+        lanes.deliver(work, key: work.conversation, source: work.queue, maySetAside: work.place == .commands)
+    }
+
+    /// Whether the org takes so much of the prefetch that others wait behind it: then its surplus is parked.
+    func judgeShare(of org: OrgID) {
+        let now = moment().uptime
+        // There is nobody to wait where there is no other org.
+        guard parksOrgs, orgs[org]!.gate.isLive, orgs[org]!.policy.parking != nil, !orgs[org]!.cannotPark,
+            orgs[org]!.refusedUntil <= now, settings.policies.count > 1
+        else { return orgs[org]!.fresh.stopWatching() }
+        switch orgs[org]!.fresh.judge(isLimited: orgs[org]!.isLimited(slots: settings.concurrency, now: now), now) {
+        case .fair: break
+        case .watched: rearm(org)
+        case .surplus:
+            logger.info(
+                "more commands of the org wait than its share: the surplus is parked",
+                metadata: [LogKey.org: "\(org)", LogKey.count: "\(orgs[org]!.fresh.excess)"])
+            run(orgs[org]!.gate.overflowed(now: now), org)
+        }
+    }
+
+    /// Starts a command that its org's limit would hold back for long, where all there is to do is to park it.
+    func nextToSetAside() -> Lanes.Start? {
+        for org in returning.orgs {
+            if orgs[org]!.mayStartBeyondLimit(limit(of: org), running: lanes.running(in: org)),
+                let start = lanes.startHeld(org)
+            {
+                return start
+            }
+        }
+        return nil
     }
 
     /// A delivery has left the lanes, settled or not.
@@ -76,8 +109,8 @@ extension DeliveryPipeline {
             return run(orgs[org]!.gate.finished(from: lot, now: moment().uptime), org)
         }
         guard let org = work.org else { return }
-        orgs[org]!.fresh -= 1
-        if orgs[org]!.fresh == 0, orgs[org]!.gate.isHolding { run(orgs[org]!.gate.freshIsParked(), org) }
+        orgs[org]!.fresh.left(work.queue)
+        if orgs[org]!.fresh.held == 0, orgs[org]!.gate.isHolding { run(orgs[org]!.gate.freshIsParked(), org) }
     }
 
     /// Takes what a parking queue delivers.
@@ -165,6 +198,7 @@ extension DeliveryPipeline {
                 run(orgs[org]!.gate.parks(in: lot, overdueAt: deadline, now: moment().uptime), org)
                 let outcome = await publisher.publish(
                     [OutgoingMessage(message, routingKey: lot)], timeout: settings.answers.confirmTimeout)[0]
+                orgs[org]!.gate.parkEnded(command.conversationKey.hashValue)
                 switch outcome {
                 case .confirmed: return .parked
                 case .returned: lotStates[lot] = nil
@@ -213,6 +247,7 @@ extension DeliveryPipeline {
     private func refuse(_ lot: String, _ org: OrgID, _ why: String) {
         lotStates[lot] = .refused(until: moment().uptime + Self.refusalHolds)
         orgs[org]!.cannotPark = true
+        orgs[org]!.refusedUntil = moment().uptime + Self.refusalHolds
         applyLimit(org)
         logger.error(
             "the org cannot be parked, its commands are tried again in place: let the worker configure and write this queue, or run `route-worker topology declare --parking`",

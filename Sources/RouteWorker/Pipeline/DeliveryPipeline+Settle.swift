@@ -56,7 +56,8 @@ extension DeliveryPipeline {
         let org = command.key.org
         let policy = settings.policies[org] ?? OrgPolicy()
         var mayPark = parksOrgs && policy.parking != nil
-        var hasToken = false
+        var pacing = Pacing()
+        var isBeyondLimit = ticket.isBeyondLimit
         var progress = CommandProgress(
             command: command, policy: policy,
             delivery: CommandProgress.Context(
@@ -72,20 +73,25 @@ extension DeliveryPipeline {
                 // A result that only waits to be recorded needs neither a channel nor its org's leave to call.
                 if !progress.holdsResult {
                     guard mayGoOn(work) else { return .left }
-                    switch pass(command, work, hasToken: &hasToken) {
+                    switch pass(command, work, maySetAside: mayPark, isBeyondLimit: isBeyondLimit, &pacing) {
                     case .go: break
                     case .wait(let duration):
                         guard await wait(duration, ticket, work) else { return .left }
                         continue
-                    case .setAside where mayPark:
+                    case .setAside:
                         guard work.place == .commands else { return .left }
                         switch await park(command, work, ticket) {
                         case .parked: return .parked
                         case .left: return .left
                         case .impossible: mayPark = false
-                        case .notNeeded: continue
+                        case .notNeeded: break
                         }
-                    case .setAside: break
+                        if isBeyondLimit {
+                            // A call it may only make within the limit.
+                            isBeyondLimit = false
+                            guard await wait(.zero, ticket, work) else { return .left }
+                        }
+                        continue
                     }
                 }
                 let askedAt = moment()
@@ -102,11 +108,16 @@ extension DeliveryPipeline {
                 let result = await call(command, timeout)
                 Failpoint.afterAnswer.reached()
                 step = progress.called(result, now: moment(), using: &generator)
-                hasToken = false
+                pacing = Pacing()
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .clear(let timeout):
                 let result = await call(command.clearingItsConversation, timeout)
                 step = progress.cleared(result, now: moment(), using: &generator)
+                pacing = Pacing()
+                if case .call = step {
+                    // With the claim held there is no waiting: other commands wait for this token instead.
+                    _ = orgs[org]!.bucket?.take(now: moment().uptime)
+                }
                 if let verdict = progress.lastVerdict { judge(verdict, org) }
             case .record(let claim, let result):
                 do {
@@ -132,6 +143,8 @@ extension DeliveryPipeline {
                     guard !isDraining else { return .left }
                     await pause(duration, ticket, work)
                 } else {
+                    // Who is woken to look at the gate waits on where that has not closed.
+                    pacing.until = moment().uptime + duration
                     guard await wait(duration, ticket, work) else { return .left }
                 }
                 step = .claim

@@ -60,7 +60,8 @@ extension DeliveryPipeline {
             guard let alias = decoder.orgs.find(id.description)?.alias else { continue }
             snapshot.orgs.append(
                 PipelineSnapshot.Org(
-                    alias: alias, isParked: !org.gate.isLive, breakerIsOpen: org.breaker.isOpen,
+                    alias: alias, isParked: !org.gate.isLive && org.gate.state != .overflowing,
+                    breakerIsOpen: org.breaker.isOpen,
                     concurrency: org.concurrency.limit))
         }
         return snapshot

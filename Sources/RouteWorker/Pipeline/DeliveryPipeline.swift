@@ -95,6 +95,8 @@ public actor DeliveryPipeline {
     private let wantTask: AsyncStream<Errand?>.Continuation
 
     var orgs: [OrgID: OrgState] = [:]
+    /// The orgs that are called although they are not live.
+    var returning: ReturnShares<OrgID>
     /// The parking queues that were used or found.
     var parkingPlaces: [String: ParkingPlace] = [:]
     var lotStates: [String: LotState] = [:]
@@ -138,6 +140,7 @@ public actor DeliveryPipeline {
         lanes = Lanes(
             slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency),
             limits: settings.policies.compactMapValues(\.maximumConcurrency))
+        returning = ReturnShares(slots: settings.concurrency)
         (tasksWanted, wantTask) = AsyncStream.makeStream()
     }
 
@@ -326,7 +329,7 @@ public actor DeliveryPipeline {
     /// What this runner does next. A runner that has finished a delivery takes over its slot without a detour.
     private func nextStart() async -> (Lanes.Ticket, Work)? {
         if let start = started.popFirst() { return start }
-        while let start = lanes.next() {
+        while let start = lanes.next() ?? nextToSetAside() {
             switch start {
             case .start(let ticket, let work): return (ticket, work)
             case .resume(let ticket): resume(ticket)
@@ -339,7 +342,7 @@ public actor DeliveryPipeline {
 
     /// Starts whatever the slots allow, after something was delivered, paused or woken.
     func pump() {
-        while let start = lanes.next() {
+        while let start = lanes.next() ?? nextToSetAside() {
             switch start {
             case .start(let ticket, let work):
                 if let runner = idleRunners.popLast() {

@@ -12,7 +12,7 @@ struct OrgState {
     /// The org asked for no calls before this.
     var quietUntil: Duration = .zero
     /// Commands from commands queues that stand in lanes or are worked on.
-    var fresh = 0
+    var fresh: PrefetchShare
     /// Deliveries kept away from the lanes while the gate is turning.
     var heldBack: [DeliveryPipeline.Work] = []
     /// The context of the command that met trouble, for orgs without a default.
@@ -21,17 +21,23 @@ struct OrgState {
     var proof: (context: String, at: Duration)?
     /// A parking queue of the org cannot be used.
     var cannotPark = false
+    /// After a refusal to let a parking queue be used no surplus is parked before this.
+    var refusedUntil: Duration = .zero
     var alarm: (at: Duration, scheduled: Scheduled<Void>)?
 
     /// How long a probe's success tells a command's trouble from the org's.
     private static let proofHolds: Duration = .seconds(300)
 
-    init(policy: OrgPolicy, concurrency: Int, workers: Int, marker: UInt64, now: Duration) {
+    init(
+        policy: OrgPolicy, concurrency: Int, prefetches: [Int], workers: Int, marker: UInt64, now: Duration
+    ) {
         self.policy = policy
         let parking = policy.parking ?? ParkingPolicy()
         gate = OrgGate(backoff: parking.probe, firstMarker: marker)
         breaker = CircuitBreaker(parking.breaker)
-        self.concurrency = AdaptiveConcurrency(maximum: min(policy.maximumConcurrency ?? concurrency, concurrency))
+        let maximum = min(policy.maximumConcurrency ?? concurrency, concurrency)
+        self.concurrency = AdaptiveConcurrency(maximum: maximum)
+        fresh = PrefetchShare(prefetches: prefetches, concurrency: maximum)
         setRate(workers: workers, now: now)
     }
 
@@ -40,6 +46,7 @@ struct OrgState {
         self.policy = policy
         breaker.settings = (policy.parking ?? ParkingPolicy()).breaker
         self.concurrency.bound(by: min(policy.maximumConcurrency ?? concurrency, concurrency))
+        fresh.bound(by: self.concurrency.maximum)
         setRate(workers: workers, now: now)
     }
 
@@ -57,9 +64,28 @@ struct OrgState {
     }
 
     /// Deliveries of the org that may run at a time; `nil` for all slots. Parking takes no calls, and so needs no limit.
-    func limit(slots: Int) -> Int? {
-        let limit = gate.admitsReturned || cannotPark ? concurrency.limit : slots
+    ///
+    /// - Parameter share: see ``ReturnShares``.
+    func limit(slots: Int, share: Int?) -> Int? {
+        let limit = gate.admitsReturned || cannotPark ? min(concurrency.limit, share ?? slots) : slots
         return limit < slots ? limit : nil
+    }
+
+    /// Whether the org's own limits keep it from being called as fast as the worker could.
+    func isLimited(slots: Int, now: Duration) -> Bool {
+        bucket != nil || quietUntil > now || concurrency.limit < slots
+    }
+
+    /// How many more commands than those that run within `limit` may start, to be parked without a call.
+    ///
+    /// - Parameter running: deliveries of the org that hold a slot.
+    func mayStartBeyondLimit(_ limit: Int?, running: Int) -> Bool {
+        guard let limit, !cannotPark, policy.parking != nil else { return false }
+        return switch gate.state {
+        case .live: false
+        case .overflowing: fresh.excess > max(running - limit, 0)
+        case .parked, .probing, .returning, .turning: true
+        }
     }
 }
 

@@ -23,12 +23,18 @@ public struct PipelineSettings: Sendable {
     /// One commands queue.
     public struct Queue: Sendable {
         public var name: String
+        /// Deliveries that the broker may have outstanding on it; at least 1.
+        public var prefetch: Int
         /// Slots that no other queue may take.
         public var reservedConcurrency: Int
         public var defaults: QueueDefaults
 
-        public init(name: String, reservedConcurrency: Int = 0, defaults: QueueDefaults = QueueDefaults()) {
+        public init(
+            name: String, prefetch: Int = 65_535, reservedConcurrency: Int = 0,
+            defaults: QueueDefaults = QueueDefaults()
+        ) {
             self.name = name
+            self.prefetch = prefetch
             self.reservedConcurrency = reservedConcurrency
             self.defaults = defaults
         }

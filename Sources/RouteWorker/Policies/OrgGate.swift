@@ -1,8 +1,10 @@
 // Whether an org's commands may be called for, and how they are set aside and come back while they may not. Pure.
 //
 //   live ──trouble──▶ parked ⇄ probing ──well──▶ returning ──▶ turning ──▶ live
-//                       ▲                            │             │
-//                       └───────── trouble ──────────┴─────────────┘
+//    ▲│                 ▲                            │             │
+//    │surplus           └───────── trouble ──────────┴─────────────┘
+//    │▼                                 │
+//   overflowing ────────────────────────┘
 
 import AMQP
 import RoutingContract
@@ -15,6 +17,10 @@ import RoutingContract
 /// the last stretch, *turning*, fresh commands are held back for a moment, so that nothing follows the marker: when it
 /// comes back, all that was parked stands in the lanes, and what was held back may follow it there.
 ///
+/// An org that is well but gets more commands than it takes is *overflowing*: it is called, its surplus goes to the lots and
+/// comes back at its own pace. Fresh commands follow into the lots only where they are surplus themselves, or where their
+/// conversation has one there. Markers go through the lots in *rounds*: what was parked before a round is back at its end.
+///
 /// Other workers may use the same lots, of which the broker lets one consume at a time. A worker whose marker does not
 /// come back looks now and then whether the lots are empty instead: order across workers is not promised.
 struct OrgGate {
@@ -24,6 +30,7 @@ struct OrgGate {
         case probing
         case returning
         case turning
+        case overflowing
     }
 
     /// What to do, in this order.
@@ -46,6 +53,8 @@ struct OrgGate {
         case recheck
         /// Begin with a few calls.
         case startSlowly
+        /// It goes well: more calls at a time.
+        case speedUp
     }
 
     /// One parking queue of the org.
@@ -70,6 +79,8 @@ struct OrgGate {
 
     static let turnLimit: Duration = .seconds(2)
     static let countInterval: Duration = .seconds(5)
+    /// From the end of one round to the next.
+    static let roundInterval: Duration = .milliseconds(250)
     static let lookLimit: Duration = .seconds(30)
     static let shortestBetweenLooks: Duration = .seconds(1)
     /// Looking costs the broker as much as the worker: at most this part of the time goes into it.
@@ -85,6 +96,11 @@ struct OrgGate {
     private var countAt: Duration?
     private var turnEndsAt: Duration?
     private var nextMarker: UInt64
+    /// While overflowing: whose later commands go to the lots, too.
+    private var parkedConversations = ParkedConversations()
+    private var isRoundUnderWay = false
+    /// Commands on their way into lots.
+    private var parksUnderWay = 0
 
     /// - Parameter firstMarker: random, so that markers of other workers and of earlier lives are not taken for its own.
     init(backoff: Backoff, firstMarker: UInt64) {
@@ -93,9 +109,27 @@ struct OrgGate {
     }
 
     var isLive: Bool { state == .live }
-    /// Whether commands that come back from a lot may be called for.
-    var admitsReturned: Bool { state == .live || state == .returning || state == .turning }
     var isHolding: Bool { state == .turning }
+    /// Whether commands that come back from a lot may be called for.
+    var admitsReturned: Bool {
+        switch state {
+        case .live, .returning, .turning, .overflowing: true
+        case .parked, .probing: false
+        }
+    }
+
+    /// Whether a fresh command that stands at the head of its lane goes to a lot.
+    ///
+    /// - Parameters:
+    ///   - conversation: a hash value of it.
+    ///   - isSurplus: the org holds more than its share.
+    func setsAside(_ conversation: Int, isSurplus: Bool) -> Bool {
+        switch state {
+        case .live: false
+        case .overflowing: isSurplus || parkedConversations.contains(conversation)
+        case .parked, .probing, .returning, .turning: true
+        }
+    }
     var lotNames: [String] { lots.keys.sorted() }
 
     /// What a lot's deliveries are wanted for.
@@ -119,7 +153,7 @@ struct OrgGate {
         switch state {
         case .live, .probing: times = []
         case .parked: times = [probeAt]
-        case .returning: times = [countAt]
+        case .returning, .overflowing: times = [countAt]
         case .turning: times = [turnEndsAt]
         }
         for lot in lots.values {
@@ -144,8 +178,8 @@ struct OrgGate {
         case .parked, .probing:
             // Of a call that was under way.
             return []
-        case .live, .returning, .turning:
-            if state != .live { failures += 1 }
+        case .live, .returning, .turning, .overflowing:
+            if state == .returning || state == .turning { failures += 1 }
             return park(reason, probeAt: now + max(after, delay(using: &random)), now)
         }
     }
@@ -168,8 +202,19 @@ struct OrgGate {
         switch state {
         case .live: return park(.leftOver, probeAt: now, now)
         case .parked, .probing: return []
-        case .returning, .turning: return open(lot, .returning)
+        case .returning, .turning, .overflowing: return open(lot, .returning)
         }
+    }
+
+    /// The org holds more of the prefetch than its share, and does not work it off.
+    mutating func overflowed(now: Duration) -> [Action] {
+        guard state == .live else { return [] }
+        state = .overflowing
+        reason = .backlog
+        parkedConversations.removeAll()
+        isRoundUnderWay = false
+        countAt = now + Self.roundInterval
+        return [.recheck]
     }
 
     private mutating func park(_ reason: ParkingReason, probeAt: Duration?, _ now: Duration) -> [Action] {
@@ -188,14 +233,26 @@ struct OrgGate {
 
     // MARK: Parking
 
-    /// A command is about to be published to a lot.
+    /// A command is about to be published to a lot; to be followed by ``parkEnded(_:)``.
     ///
     /// - Parameter deadline: when it will be too late for a call, on the clock of `now`.
     mutating func parks(in lot: String, overdueAt deadline: Duration?, now: Duration) -> [Action] {
         let isNew = lots[lot] == nil
+        parksUnderWay += 1
         noteDeadline(deadline, in: lot)
-        guard isNew, state == .returning || state == .turning else { return [] }
-        return open(lot, .returning)
+        switch state {
+        case .returning, .turning, .overflowing: return isNew ? open(lot, .returning) : []
+        case .live, .parked, .probing: return []
+        }
+    }
+
+    /// It is known whether it stands there.
+    ///
+    /// - Parameter conversation: a hash value of it.
+    mutating func parkEnded(_ conversation: Int) {
+        parksUnderWay -= 1
+        // Only now: a marker of a round that began in between may stand in front of it.
+        if state == .overflowing { parkedConversations.add(conversation) }
     }
 
     /// A command seen in a lot has this deadline.
@@ -233,7 +290,11 @@ struct OrgGate {
         case .returning:
             guard let due = countAt, due <= now else { break }
             countAt = now + Self.countInterval
-            actions.append(.count)
+            actions += [.count, .speedUp]
+        case .overflowing:
+            guard let due = countAt, due <= now else { break }
+            countAt = now + Self.countInterval
+            if isRoundUnderWay { actions.append(.count) } else { actions += beginRound() }
         case .turning:
             guard let due = turnEndsAt, due <= now else { break }
             turnEndsAt = nil
@@ -272,8 +333,16 @@ struct OrgGate {
 
     /// The channel is gone, and everything unsettled with it; the consumer subscribes again by itself.
     mutating func subscriptionLost(_ lot: String, now: Duration) -> [Action] {
-        guard lots[lot]?.use == .returning, state == .turning else { return [] }
-        return endTurn(now)
+        guard lots[lot]?.use == .returning else { return [] }
+        switch state {
+        case .turning: return endTurn(now)
+        case .overflowing:
+            // What was thought to be back in the lanes is in the lot again.
+            state = .returning
+            countAt = now + Self.countInterval
+            return [.recheck]
+        case .live, .parked, .probing, .returning: return []
+        }
     }
 
     /// A command from a lot enters the lanes.
@@ -297,6 +366,8 @@ struct OrgGate {
             return allAreSeen ? turn(now) : []
         case .turning:
             return allAreSeen ? goLive() : []
+        case .overflowing:
+            return allAreSeen && isRoundUnderWay ? endRound(now) : []
         }
     }
 
@@ -305,6 +376,7 @@ struct OrgGate {
         switch state {
         case .live, .parked, .probing: return []
         case .returning: return isEmpty ? turn(now) : []
+        case .overflowing: return isEmpty && isRoundUnderWay ? endRound(now) : []
         case .turning:
             // Somebody else consumes the lots, and with them this worker's markers.
             if isEmpty, lots.values.allSatisfy({ $0.marker != nil || $0.isSeen }) { return goLive() }
@@ -335,6 +407,21 @@ struct OrgGate {
         turnEndsAt = nil
         countAt = now + Self.countInterval
         return [.releaseFresh]
+    }
+
+    private mutating func beginRound() -> [Action] {
+        isRoundUnderWay = true
+        parkedConversations.beginRound()
+        return lots.keys.flatMap { name in
+            if lots[name]!.use == .returning { mark(name) } else { open(name, .returning) }
+        }
+    }
+
+    private mutating func endRound(_ now: Duration) -> [Action] {
+        isRoundUnderWay = false
+        parkedConversations.endRound()
+        countAt = now + Self.roundInterval
+        return parkedConversations.isEmpty && parksUnderWay == 0 ? goLive() : []
     }
 
     private mutating func goLive() -> [Action] {

@@ -32,6 +32,12 @@ struct TokenBucket: Sendable, Hashable {
         return tokens >= 0 ? .zero : .seconds(-tokens / rate)
     }
 
+    /// A token that was taken is not used: no call is made.
+    mutating func giveBack(now: Duration) {
+        fill(now)
+        tokens = min(tokens + 1, capacity)
+    }
+
     /// The rate, or the number of workers that share it, changed.
     mutating func share(_ fleetRate: Double, among workers: Int, now: Duration) {
         guard fleetRate != self.fleetRate || workers != self.workers else { return }

@@ -168,7 +168,8 @@ extension Settings {
             worker: worker.name, concurrency: worker.concurrency,
             queues: consumedQueues.map {
                 PipelineSettings.Queue(
-                    name: $0.name, reservedConcurrency: $0.concurrency, defaults: decodingDefaults(of: $0))
+                    name: $0.name, prefetch: $0.prefetch, reservedConcurrency: $0.concurrency,
+                    defaults: decodingDefaults(of: $0))
             },
             answers: PipelineSettings.Answers(
                 queue: answers.queue, deadLetterQueue: answers.deadLetterQueue,
