@@ -122,7 +122,7 @@ public final class InteractionClient: RoutingAPI {
         }
         switch await tokens.token(for: command.key.org, timeout: timeout) {
         case .failure(let failure):
-            return .notSent(CallFailure(CallFailure.Reason.tokenUnavailable, failure.description))
+            return .notSent(CallFailure(failure))
         case .success(let token):
             let request = Self.request(for: command, org: org, token: token)
             let result = await pool.send(request, to: org.origin, deadline: deadline)
@@ -146,10 +146,7 @@ public final class InteractionClient: RoutingAPI {
         var result: CallResult
         switch other {
         case .failure(let failure):
-            result = .notSent(
-                CallFailure(
-                    CallFailure.Reason.tokenUnavailable,
-                    "the access token was refused, and there is no other: \(failure)"))
+            result = .notSent(CallFailure(failure, saying: "the access token was refused, and there is no other: "))
         case .success(let token):
             guard deadline > .now() else { return nil }
             let request = Self.request(for: command, org: org, token: token)
@@ -188,6 +185,15 @@ public final class InteractionClient: RoutingAPI {
         return HTTPRequest(
             head: HTTPRequestHead(version: .http1_1, method: method, uri: org.uri, headers: HTTPHeaders(fields)),
             body: body)
+    }
+}
+
+extension CallFailure {
+    /// No call without a token.
+    fileprivate init(_ failure: TokenFailure, saying prefix: String = "") {
+        self.init(
+            reason: failure.retryAfter == nil ? Reason.tokenUnavailable : Reason.tokenNotYet,
+            message: prefix + failure.description, retryAfter: failure.retryAfter)
     }
 }
 

@@ -54,12 +54,15 @@ public struct CallFailure: Sendable, Hashable {
     public var reason: String
     /// For people; holds no secret.
     public var message: String
+    /// After which a call may succeed, where that is known on this side.
+    public var retryAfter: Duration?
     /// See ``CallResult/refusedRequests``.
     public var refusedRequests = 0
 
-    public init(reason: String, message: String) {
+    public init(reason: String, message: String, retryAfter: Duration? = nil) {
         self.reason = reason
         self.message = message
+        self.retryAfter = retryAfter
     }
 }
 

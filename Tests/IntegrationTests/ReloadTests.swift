@@ -2,6 +2,7 @@
 
 import CommandClient
 import Foundation
+import RoutingContract
 import TestSupport
 import Testing
 
@@ -45,6 +46,59 @@ struct ReloadTests {
             let all = try await answers.first(flow.count)
             #expect(Set(all.compactMap(\.requestID)).isSuperset(of: flow.map(\.id)))
             #expect(all.filter { $0.outcome == .succeeded }.count >= flow.count)
+            #expect(await worker.stop() == .code(0))
+        }
+    }
+
+    /// What keeps an org from being called, and what mends it; `FOLDER` and `URL` stand for those of the test.
+    enum Mending: String, CaseIterable {
+        case baseURL = "baseURL: http://127.0.0.1:1"
+        case tokenFile = "tokenFile: FOLDER/none"
+        case credentials =
+            "oauth: {tokenURL: URL/services/oauth2/token, clientId: app, username: me@00D000000000009, keyFiles: [FOLDER/key.pem]}"
+        case keyFile =
+            "oauth: {tokenURL: URL/services/oauth2/token, clientId: app, username: me@00D000000000003, keyFiles: [FOLDER/late.pem]}"
+        case misconfigured = "callTimeout: forever"
+    }
+
+    @Test("An org in trouble is tried at once when a reload may have mended it", arguments: Mending.allCases)
+    func mending(_ mending: Mending) async throws {
+        var options = HarnessOptions(settings: [
+            "defaults.probe.minimum=10m", "defaults.probe.maximum=10m", "defaults.breaker.minimumCalls=1",
+            "defaults.retry.minimum=10ms",
+        ])
+        options.usesOrgsFolder = true
+        try await withHarness(options) { harness in
+            let folder = harness.folder
+            let url = try await harness.sandbox.baseURL
+            let openssl = URL(fileURLWithPath: "/usr/bin/env")
+            try await ChildProcess.run(openssl, ["openssl", "genrsa", "-out", folder.path("key.pem"), "2048"])
+            _ = try folder.write("00D000000000009!of-another-org", to: "none")
+            let write = { (settings: String) in
+                let settings = settings.replacing("FOLDER", with: folder.url.path)
+                    .replacing("URL/", with: url + "/")
+                _ = try folder.write("id: 00D000000000003AAA\n\(settings)\n", to: "orgs/initech.yaml")
+            }
+            try write(mending.rawValue)
+            let worker = try await harness.startWorker()
+            let answers = try harness.collectAnswers()
+            let commands = (0..<5).map { _ in CommandSpec.route(org: "initech") }
+            try await harness.send(commands)
+            try await worker.line(containing: "the org is parked")
+            let lot = ParkingQueue.name(of: harness.queues[0], org: try #require(OrgID("00D000000000003")))
+            try await until("parked commands") { try await harness.ready(in: lot) == commands.count }
+            #expect(answers.all.isEmpty)
+
+            switch mending {
+            case .baseURL, .tokenFile, .misconfigured: try write("")
+            case .credentials: try write(mending.rawValue.replacing("0009", with: "0003"))
+            case .keyFile:
+                try FileManager.default.moveItem(atPath: folder.path("key.pem"), toPath: folder.path("late.pem"))
+            }
+            try await reload(worker, "reloaded")
+            try await answers.answered(commands.count)
+            #expect(answers.all.allSatisfy { $0.outcome == .succeeded })
+            #expect(Set(answers.all.compactMap(\.requestID)) == Set(commands.map(\.id)))
             #expect(await worker.stop() == .code(0))
         }
     }

@@ -37,8 +37,12 @@ private func jwt(_ claims: String) -> String {
         cycle.refreshStarted(now: .seconds(1_000_000))
         cycle.succeeded(second, lifetime: nil, now: .seconds(1_000_001), using: &generator)
         #expect(cycle.refused(first, now: .seconds(1_000_002)) == .token(second, thenRefresh: false))
-        // Refused right after it was issued: no other one can be asked for now.
-        #expect(cycle.refused(second, now: .seconds(1_000_002)) == nil)
+        // Refused right after it was issued: it takes a while until another one can be asked for.
+        guard case .failure(let failure) = cycle.refused(second, now: .seconds(1_000_002)) else {
+            Issue.record("no failure")
+            return
+        }
+        #expect(failure.retryAfter == .seconds(8))
         #expect(cycle.refused(second, now: .seconds(1_000_010)) == .refresh)
     }
 
@@ -85,6 +89,20 @@ private func jwt(_ claims: String) -> String {
         #expect(cycle.asked(now: now + .seconds(100)) == .refresh)
     }
 
+    @Test mutating func aRefusedKeyIsTriedAgainAtOnceWhereItMayBeMended() {
+        var cycle = TokenCycle(policy: TokenRefreshPolicy())
+        cycle.refreshStarted(now: .zero)
+        cycle.failed(
+            TokenTrouble(failure: TokenFailure("no"), isRefusal: true), now: .zero, using: &generator)
+        guard case .failure(let failure) = cycle.asked(now: .seconds(1)) else {
+            Issue.record("no failure")
+            return
+        }
+        #expect(failure.retryAfter == nil)
+        cycle.mayBeMended(now: .seconds(1))
+        #expect(cycle.asked(now: .seconds(1)) == .refresh)
+    }
+
     /// Whatever happens, requests that were answered stand at least the minimum apart.
     @Test(arguments: [UInt64.random(in: .min ... .max), 1, 2, 3])
     func theRateIsBounded(seed: UInt64) {
@@ -99,7 +117,7 @@ private func jwt(_ claims: String) -> String {
             let answer =
                 Bool.random(using: &generator) ? cycle.asked(now: now) : cycle.refused(current, now: now)
             switch answer {
-            case .refresh?, .token(_, thenRefresh: true)?:
+            case .refresh, .token(_, thenRefresh: true):
                 if let lastAnswered {
                     #expect(now - lastAnswered >= .seconds(10), "seed \(seed)")
                 }
@@ -116,7 +134,7 @@ private func jwt(_ claims: String) -> String {
                     let trouble = TokenTrouble(failure: TokenFailure("no"), isRefusal: isRefusal)
                     cycle.failed(trouble, now: now, using: &generator)
                 }
-            case .token(_, thenRefresh: false)?, .failure?, nil:
+            case .token(_, thenRefresh: false), .failure:
                 break
             }
         }

@@ -210,6 +210,33 @@ import Testing
         #expect(outcome(progress.called(answer(202, accepted), now: at(4), using: &random)) == .succeeded)
     }
 
+    @Test mutating func aClearingThatWasRefusedForItsTokenCountsAsAnAttempt() {
+        var progress = progress(policy: OrgPolicy(unknownEffect: .clearThenRoute))
+        let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
+        _ = progress.claimed(.acquired(again), askedAt: at(0), now: at(0))
+        var cleared = answer(202, #"{"success":true}"#)
+        cleared.refusedRequests = 1
+        _ = progress.cleared(cleared, now: at(1), using: &random)
+        #expect(progress.attempts == 2)
+        // The whole org's trouble is not the command's, refused requests and all.
+        var misfit = answer(403, #"{"code":10003}"#)
+        misfit.refusedRequests = 1
+        var other = self.progress(policy: OrgPolicy(unknownEffect: .clearThenRoute), parks: true)
+        _ = other.claimed(.acquired(again), askedAt: at(0), now: at(0))
+        #expect(parked(other.cleared(misfit, now: at(1), using: &random)) != nil)
+        #expect(other.attempts == 1)
+    }
+
+    @Test mutating func aTokenThatIsSoonReplacedIsWaitedFor() {
+        let notYet = CallResult.notSent(
+            CallFailure(reason: CallFailure.Reason.tokenNotYet, message: "too early", retryAfter: .seconds(4)))
+        var progress = progress(parks: true)
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let step = progress.called(notYet, now: at(1), using: &random)
+        guard case .release(_, _, then: .wait(let wait)) = step else { Issue.record("does not wait: \(step)"); return }
+        #expect(wait >= .seconds(4))
+    }
+
     @Test mutating func clearThenRouteReportsTransfers() {
         var progress = progress(policy: OrgPolicy(unknownEffect: .clearThenRoute), routingType: "Transfer")
         _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))

@@ -152,6 +152,23 @@ import Testing
             probeWell(at: 2) == [.startSlowly, .unsubscribe(lot), .subscribe(lot, toLook: false)])
     }
 
+    @Test mutating func whatMayBeMendedIsProbedAtOnce() {
+        park()
+        #expect(gate.dueAt! > at(0))
+        gate.mayBeMended(now: at(0.1))
+        #expect(gate.timeCame(at(0.1)) == [.probe])
+        // While the probe is out.
+        gate.mayBeMended(now: at(0.2))
+        #expect(gate.probed(isWell: false, retryAfter: at(60), now: at(0.3), using: &random) == [])
+        #expect(gate.timeCame(at(0.3)) == [.probe])
+        #expect(gate.probed(isWell: false, now: at(0.4), using: &random) == [])
+        #expect(gate.dueAt! > at(0.4))
+        // An operator's word counts more.
+        #expect(gate.pause(now: at(1)) == [.recheck])
+        gate.mayBeMended(now: at(1))
+        #expect(gate.dueAt == nil)
+    }
+
     @Test mutating func onlyTheSurplusOfAnOverflowingOrgIsSetAside() {
         #expect(gate.overflowed(now: at(0)) == [.recheck])
         #expect(gate.reason == .backlog && gate.admitsReturned && !gate.isLive)

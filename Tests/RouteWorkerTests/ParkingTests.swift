@@ -153,6 +153,42 @@ import Testing
         }
     }
 
+    @Test func aClearingTakesATokenOfTheRateLimit() async throws {
+        var policy = policy(minimumCalls: 100)
+        policy.rateLimit = 2
+        policy.unknownEffect = .clearThenRoute
+        let cleared = CallResult.answered(CallAnswer(status: 202, body: Array(#"{"success":true}"#.utf8)))
+        await stage([ScriptedAPI.lost, cleared], policy: policy) { stage in
+            let start = ContinuousClock.now
+            stage.deliver(PipelineStage.delivery(1))
+            _ = await stage.settled(1)
+            #expect(stage.api.calls.map(\.key.kind) == [.route, .delete, .route])
+            stage.deliver(PipelineStage.delivery(2, request: 2, conversation: "c2"))
+            _ = await stage.settled(1)
+            // Four requests, of which two can be made at once.
+            #expect(ContinuousClock.now - start >= .milliseconds(950))
+        }
+    }
+
+    @Test func limitsThatAReloadBringsHoldAtOnce() async throws {
+        var policy = policy()
+        policy.maximumConcurrency = 1
+        let api = ScriptedAPI()
+        api.hold()
+        await PipelineStage.run(api: api, policy: policy) { stage in
+            for request in 1...8 {
+                stage.deliver(PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request)"))
+            }
+            await api.waitForCalls(1)
+            policy.maximumConcurrency = 3
+            await stage.pipeline.use(policies: [PipelineStage.org.id: policy])
+            await api.waitForCalls(3)
+            api.letGo()
+            _ = await stage.settled(8)
+            #expect(api.mostAtOnce == 3)
+        }
+    }
+
     @Test func anOrgsRateLimitHoldsBackItsCallsAndNoOthers() async throws {
         var policy = policy()
         policy.rateLimit = 20

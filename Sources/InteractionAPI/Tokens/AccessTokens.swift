@@ -8,7 +8,7 @@ public protocol AccessTokens: Sendable {
     func token(for org: OrgID, timeout: Duration) async -> Result<AccessToken, TokenFailure>
 
     /// Another token than `refused`, which an answer (401, code 10004) has just refused. Returns within `timeout`; `nil`
-    /// where no other one can be asked for now, a failure where one was asked for and not given.
+    /// where no other one can be had now, a failure where one was asked for and not given.
     func token(
         for org: OrgID, insteadOf refused: AccessToken, timeout: Duration
     ) async -> Result<AccessToken, TokenFailure>?
@@ -20,9 +20,12 @@ public protocol AccessTokens: Sendable {
 /// Why there is no token, for ``CallFailure/message``. Holds no secret.
 public struct TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public let description: String
+    /// After which one can be asked for again, where nothing but the time since the last request is in the way.
+    public let retryAfter: Duration?
 
-    public init(_ description: String) {
+    public init(_ description: String, retryAfter: Duration? = nil) {
         self.description = description
+        self.retryAfter = retryAfter
     }
 }
 

@@ -108,12 +108,14 @@ public actor OAuthTokens: AccessTokens {
     }
 
     /// From now on these credentials are used, which ``check(_:)`` has found to be right. An org whose credentials are the
-    /// same keeps its token; who waits for a token of replaced ones gets one of the new.
+    /// same keeps its token, or may ask for one at once where it was refused one, since a key file may have changed; who
+    /// waits for a token of replaced ones gets one of the new.
     public func replaceCredentials(with orgs: [OrgID: OAuthCredentials]) {
         let before = entries
         entries = [:]
         for (org, credentials) in orgs {
-            if let entry = before[org], entry.credentials == credentials {
+            if var entry = before[org], entry.credentials == credentials {
+                entry.cycle.mayBeMended(now: clocks.uptime())
                 entries[org] = entry
             } else {
                 entries[org] = Entry(

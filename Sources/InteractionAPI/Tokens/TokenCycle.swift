@@ -61,22 +61,26 @@ struct TokenCycle: Sendable {
         if canRefresh { return .refresh }
         let wait =
             "the next request for one is made in \(max(1, Int((notBefore - now) / .seconds(1)))) s at the earliest"
-        return .failure(TokenFailure("\(failure?.description ?? "no access token was asked for yet"); \(wait)"))
+        // One that was refused is soon followed by another; where none was given, nobody knows.
+        return .failure(
+            TokenFailure(
+                "\(failure?.description ?? "no access token was asked for yet"); \(wait)",
+                retryAfter: failures == 0 ? notBefore - now : nil))
     }
 
-    /// An answer refused `refused`. `nil` where no other token can be asked for now.
-    mutating func refused(_ refused: AccessToken, now: Duration) -> Answer? {
+    /// An answer refused `refused`.
+    mutating func refused(_ refused: AccessToken, now: Duration) -> Answer {
         if token == refused {
             token = nil
             failure = TokenFailure(
                 "Salesforce refused the access token that was issued \(Int((now - issuedAt) / .seconds(1))) s before")
         }
-        switch asked(now: now) {
-        case .failure where failures == 0: return nil
-        case .failure(let failure): return .failure(failure)
-        case .refresh: return .refresh
-        case .token(let token, let thenRefresh): return .token(token, thenRefresh: thenRefresh)
-        }
+        return asked(now: now)
+    }
+
+    /// Somebody may have mended why no token was given: the next request need not wait.
+    mutating func mayBeMended(now: Duration) {
+        if failures > 0 { notBefore = min(notBefore, now) }
     }
 
     mutating func refreshStarted(now: Duration) {

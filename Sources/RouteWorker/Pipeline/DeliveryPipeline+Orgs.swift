@@ -333,7 +333,9 @@ extension CommandError {
     /// conversation, and connections run out on this side.
     fileprivate var concernsTheOrg: Bool {
         switch reason {
-        case "rate-limited", CallFailure.Reason.noConnectionFree, CallFailure.Reason.tooManyWaiting: false
+        case "rate-limited", CallFailure.Reason.noConnectionFree, CallFailure.Reason.tooManyWaiting,
+            CallFailure.Reason.tokenNotYet:
+            false
         default: code != 10055 && code != 10056
         }
     }

@@ -193,7 +193,7 @@ public actor DeliveryPipeline {
 
     public var isDraining: Bool { lanes.isClosed }
 
-    /// From now on deliveries are read and worked on by these. What was delivered before keeps what was read of it; what
+    /// From now on deliveries are read and worked on by these, and orgs in trouble are probed at once. What was delivered before keeps what was read of it; what
     /// was started keeps its policy.
     ///
     /// - Parameters:
@@ -206,6 +206,10 @@ public actor DeliveryPipeline {
         metrics.use(decoder.orgs)
         for (index, defaults) in queueDefaults.enumerated() { settings.queues[index].defaults = defaults }
         use(policies: policies)
+        for org in orgs.keys {
+            orgs[org]!.gate.mayBeMended(now: moment().uptime)
+            rearm(org)
+        }
         pump()
     }
 

@@ -15,7 +15,7 @@ extension Verdict {
                 switch failure.reason {
                 case CallFailure.Reason.tokenUnavailable: .token(error)
                 case CallFailure.Reason.orgNotConfigured: .configuration(error)
-                default: .transient(error, retryAfter: nil)
+                default: .transient(error, retryAfter: failure.retryAfter)
                 }
         case .effectUnknown(let failure):
             self = .unknown(CommandError(message: failure.message, reason: failure.reason))

@@ -93,6 +93,8 @@ struct OrgGate {
     private(set) var failures = 0
     private var lots: [String: Lot] = [:]
     private var probeAt: Duration?
+    /// What a probe that is under way finds may not be true any more.
+    private var isOutdated = false
     private var countAt: Duration?
     private var turnEndsAt: Duration?
     private var nextMarker: UInt64
@@ -191,6 +193,14 @@ struct OrgGate {
         guard reason == .paused, state == .parked else { return }
         failures = 0
         probeAt = now
+    }
+
+    /// Somebody may have mended what was wrong: a probe is made at once.
+    mutating func mayBeMended(now: Duration) {
+        guard reason != .paused else { return }
+        failures = 0
+        if state == .parked { probeAt = now }
+        isOutdated = state == .probing
     }
 
     /// A lot that this worker had not used holds messages.
@@ -311,10 +321,12 @@ struct OrgGate {
         guard isWell else {
             failures += 1
             state = .parked
-            probeAt = now + max(delay(using: &random), retryAfter ?? .zero)
+            probeAt = isOutdated ? now : now + max(delay(using: &random), retryAfter ?? .zero)
+            isOutdated = false
             return []
         }
         state = .returning
+        isOutdated = false
         countAt = now + Self.countInterval
         var actions: [Action] = [.startSlowly]
         for (name, lot) in lots {
