@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import yaml
 from openapi_core import OpenAPI
 from openapi_core.datatypes import RequestParameters
+from openapi_schema_validator import OAS31Validator
 from werkzeug.datastructures import Headers
 
 ROUTE = "/api/v1/route"
@@ -86,6 +87,7 @@ class Description:
         for response in document["components"]["responses"].values():
             _, codes = response["content"]["application/json"]["schema"]["allOf"]
             self.codes.update(codes["properties"]["code"]["enum"])
+        self.not_here = OAS31Validator(closed["components"]["schemas"]["NotHere"])
         OpenAPI.from_dict(document).check_spec()
         self.openapi = OpenAPI.from_dict(closed)
 
@@ -244,6 +246,37 @@ class Asker:
         response, _ = self.ask("429", self.request("POST", route()), 429, 429)
         self.check(response.headers.get("Retry-After") == "2", "429: Retry-After", response)
 
+    def faults_in_transit(self):
+        slow = json.dumps({"action": "slow-body", "byteIntervalMs": 1, "next": 1})
+        for fault in ["latency=20@x1", slow]:
+            self.control("/sandbox/faults", fault)
+            self.ask(fault, self.request("POST", route()), 202)
+        body = clear()
+        self.control("/sandbox/faults", "500-after@x1")
+        self.ask("500-after", self.request("POST", {**body, "routingType": "Initial"}), 500, 500)
+        _, answer = self.ask("what it did", self.request("DELETE", body), 202)
+        self.check(answer.get("success") is True, "500-after had no effect", answer)
+        # None of these is an answer, so there is nothing to describe; half a body must not pass for one.
+        for fault in ["reset@x1", "close@x1", "reset-after@x1", "cut-body@x1"]:
+            self.control("/sandbox/faults", fault)
+            request = self.request("POST", route())
+            try:
+                self.check(False, f"{fault}: there is an answer", request.send())
+            except http.client.IncompleteRead as cut:
+                half = Response(202, Headers({"Content-Type": "application/json"}), cut.partial)
+                self.refuse_response(fault, request, half)
+            except (http.client.RemoteDisconnected, ConnectionResetError):
+                self.check(not fault.startswith("cut"), f"{fault}: nothing came")
+
+    def other_places(self):
+        for method, path, status in [("GET", "/api/v2/route", 404), ("GET", ROUTE, 405), ("PUT", ROUTE, 405)]:
+            response = Request(self.url, method, path, {}, b"").send()
+            self.check(response.status_code == status, f"{method} {path}", response)
+            errors = [error.message for error in self.description.not_here.iter_errors(json.loads(response.data))]
+            self.check(not errors, f"{method} {path}", errors, response)
+            self.check(status == 404 or response.headers.get("Allow") == "POST, DELETE", "Allow", response)
+        self.check(not self.description.not_here.is_valid({"error": "no"}), "NotHere takes anything")
+
     def tokens(self):
         encode = lambda part: base64.urlsafe_b64encode(part).rstrip(b"=").decode()
         claims = {"iss": "app", "sub": f"me@{ORG}", "aud": "https://login.salesforce.com", "exp": int(time.time()) + 180}
@@ -290,6 +323,8 @@ def ask(description, url, codes):
     asker.deletes()
     asker.bad_requests()
     asker.faults(codes)
+    asker.faults_in_transit()
+    asker.other_places()
     asker.tokens()
     asker.altered_responses()
     if asker.problems:
