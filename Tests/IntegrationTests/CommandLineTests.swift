@@ -3,6 +3,7 @@
 import AMQP
 import CommandClient
 import Foundation
+import InteractionAPI
 import InteractionSandbox
 import TestSupport
 import Testing
@@ -134,6 +135,63 @@ struct CommandLineTests {
             #expect(run.exit == .code(1))
             #expect(run.output.contains("'\(harness.deadLetters)' is missing"))
             #expect(run.output.contains("ok    broker:"))
+        }
+    }
+
+    @Test("check explains every code of the configuration, and a token that is not accepted, by what to do in Setup")
+    func checkExplainsCodes() async throws {
+        let codes = AnswerCode.table.filter { $0.kind == .configuration || $0.kind == .token }
+        let orgs = codes.enumerated().map {
+            (alias: "code\($0.element.code)", id: "00D0000000001\($0.offset + 10)", settings: "")
+        }
+        try await withHarness(HarnessOptions(orgs: orgs)) { harness in
+            for (code, org) in zip(codes, orgs) {
+                try harness.sandbox.add(Fault(.status, match: .init(org: org.id), code: code.code))
+            }
+            let run = await Run(try harness.tool("check"))
+            #expect(run.exit == .code(1))
+            for (code, org) in zip(codes, orgs) {
+                let line = try #require(
+                    run.output.split(separator: "\n").first { $0.hasPrefix("FAIL  org \(org.alias): ") })
+                #expect(line.contains("code \(code.code): \(code.meaning)"))
+                if let hint = code.hint { #expect(line.contains("To do: \(hint)")) }
+                #expect(code.kind == .token || code.hint != nil)
+            }
+        }
+    }
+
+    @Test(
+        "check --org explains a token that is refused by what to do in Setup, and shows no secret",
+        arguments: [
+            ("invalid_grant", "user hasn't approved this consumer", "pre-authorised"),
+            ("invalid_grant", "audience is invalid", "set audience to https://login.salesforce.com"),
+            ("invalid_client", "client identifier invalid", "compare clientId with the app's consumer key"),
+            ("invalid_scope", "scope not allowed", "give the app the OAuth scopes interaction_api"),
+        ])
+    func checkExplainsRefusals(error: String, said: String, advice: String) async throws {
+        var options = HarnessOptions()
+        options.usesOrgsFolder = true
+        try await withHarness(options) { harness in
+            let key = harness.folder.path("key.pem")
+            try await ChildProcess.run(
+                URL(fileURLWithPath: "/usr/bin/env"), ["openssl", "genrsa", "-out", key, "2048"])
+            let url = try await harness.sandbox.baseURL
+            _ = try harness.folder.write(
+                """
+                id: 00D000000000003
+                oauth: {tokenURL: "\(url)/services/oauth2/token", clientId: app, username: me@00D000000000003, keyFiles: [\(key)]}
+
+                """, to: "orgs/initech.yaml")
+            #expect(await Run(try harness.tool("check", "--org", "initech")).exit == .code(0))
+            var fault = Fault(.status, match: .init(endpoint: .token), status: 400)
+            fault.body = #"{"error":"\#(error)","error_description":"\#(said)"}"#
+            try harness.sandbox.add(fault)
+            let run = await Run(try harness.tool("check", "--org", "initech"))
+            #expect(run.exit == .code(1))
+            #expect(run.output.contains("FAIL  org initech: ") && run.output.contains(advice))
+            #expect(run.output.contains("\(error): \(said)"))
+            let secret = try String(contentsOfFile: key, encoding: .utf8).split(separator: "\n")[1]
+            #expect(!run.output.contains(secret) && !run.output.contains("eyJ"))
         }
     }
 
