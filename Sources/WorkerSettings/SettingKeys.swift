@@ -93,7 +93,9 @@ enum Keys {
         "How long the store may wait for more to put into one batch.")
 
     static let maximumBody = SettingKey(
-        "commands.maximumBody", .size(1 << 10...16 << 20), fallback: "256KiB", "Largest body of a command.")
+        "commands.maximumBody", .size(1 << 10...16 << 20), fallback: "256KiB",
+        "Largest body of a command. Of one four times as large, 1 MiB at least, nothing is kept: the broker dead-letters it."
+    )
     static let maximumDepth = SettingKey(
         "commands.maximumDepth", .wholeNumber(4...512), fallback: "64", "Deepest nesting of a command's JSON.")
     static let futureTolerance = SettingKey(

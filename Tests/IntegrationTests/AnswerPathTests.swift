@@ -39,6 +39,28 @@ struct AnswerPathTests {
         }
     }
 
+    @Test(
+        "A body far beyond the largest is answered, is not kept in memory, and ends untouched in the dead-letter queue")
+    func hugeBody() async throws {
+        try await withHarness { harness in
+            let worker = try await harness.startWorker()
+            let answers = try harness.collectAnswers()
+            var huge = CommandSpec.route()
+            huge.message.body = Array(repeating: 0x20, count: 2 << 20) + huge.message.body
+            let after = CommandSpec.route()
+            try await harness.send([huge, after])
+            try await answers.answered(2)
+            let answer = try #require(answers.all.first { $0.requestID == huge.id })
+            #expect(answer.outcome == .invalid && answer.reason == "body-too-large")
+            #expect(answers.all.contains { $0.requestID == after.id && $0.outcome == .succeeded })
+            // Not the worker's own dead letter: it has nothing to put into it.
+            let letter = try await harness.deadLetter()
+            #expect(letter.body == huge.message.body && letter.outcome == nil)
+            #expect(await worker.stop() == .code(0))
+            #expect(try await harness.left(in: harness.queues[0]) == 0)
+        }
+    }
+
     @Test("A reply_to that is not allowed is invalid; the answer goes to the results queue")
     func notAllowed() async throws {
         try await withHarness { harness in

@@ -178,8 +178,15 @@ extension Settings {
     }
 
     var subscriptions: [Subscription] {
-        consumedQueues.map { Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch)) }
+        consumedQueues.map {
+            Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch), bodyLimit: keptBody)
+        }
     }
+
+    /// Bytes of a message's body that are kept at all, so that a prefetch of huge ones does not fill the memory. More than
+    /// a command may have, so that most that is too large can be told so in a dead letter; the rest is left to the broker's
+    /// own dead-lettering.
+    var keptBody: UInt64 { UInt64(max(1 << 20, 4 * commands.maximumBody)) }
 }
 
 extension ParkingPolicy {
