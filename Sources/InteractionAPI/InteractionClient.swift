@@ -14,8 +14,9 @@ public final class InteractionClient: RoutingAPI {
     /// What is the same for every call of an org.
     fileprivate struct PreparedOrg: Sendable {
         var origin: Origin
-        var uri: String
-        var headers: [(String, String)]
+        /// What the heads of its requests begin with.
+        var route: RequestHead
+        var delete: RequestHead
         /// What stands around the payload; `nil` where it is the whole body.
         var form: MultipartForm?
     }
@@ -83,13 +84,17 @@ public final class InteractionClient: RoutingAPI {
                 )
             }
             let form = endpoint.bodyFormat == .multipart ? MultipartForm() : nil
+            func head(_ method: HTTPMethod) -> RequestHead {
+                var head = RequestHead(method, uri: base.path + "/api/v1/route")
+                head.add("Host", base.origin.hostHeader)
+                head.add("User-Agent", userAgent)
+                head.add("Accept", "application/json")
+                head.add("Content-Type", form?.contentType ?? "application/json")
+                head.add("OrgId", endpoint.org.description)
+                return head
+            }
             let prepared = PreparedOrg(
-                origin: base.origin, uri: base.path + "/api/v1/route",
-                headers: [
-                    ("Host", base.origin.hostHeader), ("User-Agent", userAgent),
-                    ("Accept", "application/json"), ("Content-Type", form?.contentType ?? "application/json"),
-                    ("OrgId", endpoint.org.description),
-                ], form: form)
+                origin: base.origin, route: head(.POST), delete: head(.DELETE), form: form)
             guard orgs.prepared.updateValue(prepared, forKey: endpoint.org) == nil else {
                 throw InteractionSettingsError("org \(endpoint.org) has two endpoints")
             }
@@ -163,28 +168,19 @@ public final class InteractionClient: RoutingAPI {
     }
 
     private static func request(for command: RouteCommand, org: PreparedOrg, token: AccessToken) -> HTTPRequest {
-        var fields: [(String, String)] = []
-        fields.reserveCapacity(org.headers.count + 7)
-        fields.append(contentsOf: org.headers)
-        fields.append(("Authorization", token.authorization))
-        fields.append(("AuthorizationContext", command.context))
-        fields.append(("RequestId", command.key.request.description))
-        let method: HTTPMethod
-        switch command.key.kind {
-        case .route:
-            method = .POST
-            if let type = command.contextType { fields.append(("AuthorizationContextType", type)) }
-        case .delete:
-            method = .DELETE
-        }
+        var head =
+            switch command.key.kind {
+            case .route: org.route
+            case .delete: org.delete
+            }
+        head.add("Authorization", token.authorization)
+        head.add("AuthorizationContext", command.context)
+        head.add("RequestId", command.key.request.description)
+        if command.key.kind == .route, let type = command.contextType { head.add("AuthorizationContextType", type) }
         // Trace context helps people; a command does not fail for it.
-        if let parent = command.reply.trace.traceparent, parent.isHeaderSafe { fields.append(("traceparent", parent)) }
-        if let state = command.reply.trace.tracestate, state.isHeaderSafe { fields.append(("tracestate", state)) }
-        let body = org.form?.body(around: command.payload) ?? command.payload
-        fields.append(("Content-Length", String(body.count)))
-        return HTTPRequest(
-            head: HTTPRequestHead(version: .http1_1, method: method, uri: org.uri, headers: HTTPHeaders(fields)),
-            body: body)
+        if let parent = command.reply.trace.traceparent, parent.isHeaderSafe { head.add("traceparent", parent) }
+        if let state = command.reply.trace.tracestate, state.isHeaderSafe { head.add("tracestate", state) }
+        return head.request(with: org.form?.body(around: command.payload) ?? command.payload)
     }
 }
 

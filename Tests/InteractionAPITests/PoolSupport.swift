@@ -51,10 +51,10 @@ extension HTTPPool {
     }
 
     func call(_ port: Int, bytes: [UInt8], tls: Bool = false, timeout: TimeAmount = .seconds(60)) async -> CallResult {
-        let headers: HTTPHeaders = ["Host": "localhost", "Content-Length": "\(bytes.count)"]
-        let head = HTTPRequestHead(version: .http1_1, method: .POST, uri: "/x", headers: headers)
+        var head = RequestHead(.POST, uri: "/x")
+        head.add("Host", "localhost")
         return await send(
-            HTTPRequest(head: head, body: bytes),
+            head.request(with: bytes),
             to: Origin(isTLS: tls, host: tls ? "localhost" : "127.0.0.1", port: port), deadline: .now() + timeout)
     }
 }

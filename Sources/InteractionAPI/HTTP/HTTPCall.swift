@@ -1,13 +1,6 @@
 // One call on its way through the pool: what is asked, until when, and who waits for its end.
 
 import NIOCore
-import NIOHTTP1
-
-/// A request as it goes onto the wire: `head` has every header, `Content-Length` included.
-struct HTTPRequest: Sendable {
-    var head: HTTPRequestHead
-    var body: [UInt8]
-}
 
 /// One call. Lives on the pool's event loop alone and ends exactly once.
 final class HTTPCall: NIOScheduledCallbackHandler {

@@ -1,4 +1,4 @@
-// One connection: the channel handler that puts a call's request on the wire and reads its answer.
+// One connection: the channel handlers that put a call's request on the wire and read its answer.
 
 import Failpoints
 import NIOCore
@@ -66,21 +66,30 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         exchange = Exchange(settings: settings, callDeadline: call.deadline, now: now)
         wake(by: exchange.deadline, on: context)
 
+        // The decoder wants to know of every request, by its method; ``WireHandler`` writes it.
+        let head = call.request.method == .POST ? Self.post : Self.delete
+        context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
+        return false
+    }
+
+    private static let post = HTTPRequestHead(version: .http1_1, method: .POST, uri: "/")
+    private static let delete = HTTPRequestHead(version: .http1_1, method: .DELETE, uri: "/")
+
+    /// Writes the request of the call in flight.
+    fileprivate func writeRequest(on wire: ChannelHandlerContext) {
+        guard let request = call?.request else { return }
         // A connection takes its next request only when both promises were kept, so they never speak of another call.
-        let headWritten = context.eventLoop.makePromise(of: Void.self)
+        let headWritten = wire.eventLoop.makePromise(of: Void.self)
         headWritten.futureResult.assumeIsolated().whenSuccess { self.exchange.headWritten() }
-        let requestWritten = context.eventLoop.makePromise(of: Void.self)
+        let requestWritten = wire.eventLoop.makePromise(of: Void.self)
         requestWritten.futureResult.assumeIsolated().whenComplete { result in
             switch result {
             case .success: self.requestWritten()
             case .failure(let error): self.fail(Self.failure(of: error))
             }
         }
-        context.write(wrapOutboundOut(.head(call.request.head)), promise: headWritten)
-        let body = context.channel.allocator.buffer(bytes: call.request.body)
-        context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: requestWritten)
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        return false
+        wire.write(NIOAny(request.head), promise: headWritten)
+        wire.write(NIOAny(wire.channel.allocator.buffer(bytes: request.body)), promise: requestWritten)
     }
 
     func cancel(_ call: HTTPCall) {
@@ -219,11 +228,13 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     }
 }
 
-/// Stands between TLS and the HTTP decoder: what arrives while no request is in flight (an unasked-for answer, the rest
-/// of one) ends the connection, instead of being taken for the beginning of the next answer.
-final class UnaskedBytesGuard: ChannelInboundHandler {
+/// Stands between TLS and the HTTP decoder. What arrives while no request is in flight (an unasked-for answer, the rest
+/// of one) ends the connection, instead of being taken for the beginning of the next answer. Requests leave here as bytes.
+final class WireHandler: ChannelInboundHandler, ChannelOutboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
+    typealias OutboundIn = HTTPClientRequestPart
+    typealias OutboundOut = ByteBuffer
 
     private let connection: HTTPConnection
 
@@ -233,6 +244,11 @@ final class UnaskedBytesGuard: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if connection.expectsBytes() { context.fireChannelRead(data) }
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        connection.writeRequest(on: context)
+        promise?.succeed()
     }
 }
 

@@ -37,12 +37,8 @@ struct HTTPConnector {
 
     /// Puts the HTTP handlers onto a connection that is ready.
     func addHandlers(for connection: HTTPConnection, to channel: any Channel) throws {
-        var encoding = HTTPRequestEncoder.Configuration()
-        // Every request has its Content-Length.
-        encoding.automaticallySetFramingHeaders = false
         try channel.pipeline.syncOperations.addHandlers([
-            UnaskedBytesGuard(connection: connection), HTTPRequestEncoder(configuration: encoding),
-            ByteToMessageHandler(answerDecoder()), connection,
+            WireHandler(connection: connection), ByteToMessageHandler(answerDecoder()), connection,
         ])
     }
 
