@@ -38,8 +38,9 @@ let package = Package(
             name: "route-worker",
             dependencies: [
                 "Admin", "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI",
-                "InteractionSandbox", "PostgresIdempotencyStore", "PrometheusMetrics", "RedisIdempotencyStore",
-                "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog", "WorkerSettings",
+                "InteractionSandbox", "LoopSupport", "PostgresIdempotencyStore", "PrometheusMetrics",
+                "RedisIdempotencyStore", "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog",
+                "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
@@ -159,8 +160,7 @@ let package = Package(
         .target(
             name: "RedisIdempotencyStore",
             dependencies: [
-                "CHiredis", "IdempotencyStore", "RoutingContract",
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                "IdempotencyStore", "LoopSupport", "RoutingContract",
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"), .product(name: "NIOTLS", package: "swift-nio"),
             ],
@@ -196,6 +196,15 @@ let package = Package(
         // Where tests make a worker die; nothing in a release.
         .target(name: "Failpoints", swiftSettings: settings),
 
+        // What the rooms on an event loop share: their executor, and words for failures of TLS.
+        .target(
+            name: "LoopSupport",
+            dependencies: [
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            swiftSettings: settings),
+
         // A registry behind swift-metrics, and Prometheus' text format.
         .target(
             name: "PrometheusMetrics", dependencies: [.product(name: "CoreMetrics", package: "swift-metrics")],
@@ -203,7 +212,6 @@ let package = Package(
 
         .systemLibrary(name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"])]),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
-        .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
 
         .testTarget(
             name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),

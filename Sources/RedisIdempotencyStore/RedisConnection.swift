@@ -1,161 +1,198 @@
-// One connection through hiredis: commands out as one pipeline, replies in, every wait bounded.
+// One connection: commands out as one pipeline, replies in, every wait bounded.
 
-import CHiredis
-import Glibc
 import IdempotencyStore
+import LoopSupport
+import NIOCore
+import NIOPosix
+import NIOSSL
+import NIOTLS
 
-enum RedisReply: Equatable {
-    case none
-    case integer(Int64)
-    case bytes([UInt8])
-    case array([RedisReply])
-    case error(String)
-}
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
 
-/// Commands as they go over the wire (RESP: redis.io/docs/reference/protocol-spec).
-struct RedisPipeline {
-    private(set) var bytes: [UInt8] = []
-    private(set) var count = 0
+/// A connection with at most one pipeline under way. Lives on its event loop alone.
+final class RedisConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
+    typealias InboundIn = ByteBuffer
 
-    mutating func append(_ name: StaticString, _ arguments: [[UInt8]]) {
-        count += 1
-        header("*", arguments.count + 1)
-        header("$", name.utf8CodeUnitCount)
-        name.withUTF8Buffer { bytes.append(contentsOf: $0) }
-        endLine()
-        for argument in arguments {
-            header("$", argument.count)
-            bytes.append(contentsOf: argument)
-            endLine()
+    typealias Replies = Result<[RedisReply], RedisFailure>
+
+    private struct Exchange {
+        var missing: Int
+        var replies: [RedisReply] = []
+        let continuation: CheckedContinuation<Replies, Never>
+        let timer: NIOScheduledCallback?
+    }
+
+    private let channel: any Channel
+    /// Over TLS, until hands are shaken.
+    private var isShaking: Bool
+    private var reader = RedisReader()
+    private var exchange: Exchange?
+    /// Why nothing can be sent any more.
+    private var end: RedisFailure?
+
+    /// Connects, without logging in. TLS is set up with the first pipeline, which waits for it.
+    ///
+    /// - Parameter silence: how long the kernel waits for a peer that does not answer, also between pipelines.
+    static func open(
+        _ target: RedisTarget, on loop: any EventLoop, deadline: ContinuousClock.Instant,
+        silence: Duration
+    ) async throws(RedisFailure) -> RedisConnection {
+        let left = deadline - .now
+        guard left > .zero else { throw .late }
+        let tls = target.usesTLS ? try tls(target.caFile) : nil
+        // An address is compared with the certificate's addresses, and is no name to ask for (RFC 6066 §3).
+        let isAddress = (try? SocketAddress(ipAddress: target.host, port: 0)) != nil
+        let channel: any Channel
+        do {
+            let idle = max(1, Int(silence.wholeMilliseconds / 1000))
+            channel = try await ClientBootstrap(group: loop)
+                .connectTimeout(.milliseconds(left.wholeMilliseconds))
+                .channelOption(.socketOption(.so_keepalive), value: 1)
+                .channelOption(.tcpOption(.init(rawValue: TCP_KEEPIDLE)), value: idle)
+                .channelOption(
+                    .tcpOption(.init(rawValue: TCP_USER_TIMEOUT)), value: Int(silence.wholeMilliseconds)
+                )
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        guard let tls else { return }
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(
+                                context: tls, serverHostname: isAddress ? nil : target.host))
+                    }
+                }
+                .connect(host: target.host, port: target.port).get()
+        } catch {
+            if case ChannelError.connectTimeout = error { throw .late }
+            throw .lost("cannot connect: \(Self.words(for: error))")
+        }
+        let connection = RedisConnection(channel, isShaking: target.usesTLS)
+        do {
+            try channel.pipeline.syncOperations.addHandler(connection)
+        } catch {
+            throw .lost("the connection was closed at once")
+        }
+        return connection
+    }
+
+    private init(_ channel: any Channel, isShaking: Bool) {
+        self.channel = channel
+        self.isShaking = isShaking
+    }
+
+    /// Read for each connection, so that a file that was exchanged counts from the next one on.
+    private static func tls(_ caFile: String?) throws(RedisFailure) -> NIOSSLContext {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv12
+        configuration.certificateVerification = .fullVerification
+        configuration.trustRoots = caFile.map { .file($0) } ?? .default
+        // A good-bye that is not answered holds the descriptor no longer than this.
+        configuration.shutdownTimeout = .seconds(1)
+        do {
+            return try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw .untrusted(caFile.map { "the CA file \($0) cannot be used" } ?? "the system's CAs cannot be read")
         }
     }
-
-    mutating func append(_ name: StaticString, _ arguments: String...) {
-        append(name, arguments.map { Array($0.utf8) })
-    }
-
-    private mutating func header(_ sign: Unicode.Scalar, _ number: Int) {
-        bytes.append(UInt8(ascii: sign))
-        bytes.append(contentsOf: String(number).utf8)
-        endLine()
-    }
-
-    private mutating func endLine() {
-        bytes.append(UInt8(ascii: "\r"))
-        bytes.append(UInt8(ascii: "\n"))
-    }
-}
-
-/// Owns a context of hiredis. Belongs to one thread.
-final class RedisConnection {
-    private let context: UnsafeMutablePointer<redisContext>
-    /// `nil` without TLS.
-    private let tunnel: RedisTLSTunnel?
-
-    /// Connects, without logging in. Looking up the host's name has no limit but the resolver's own. Over TLS it returns
-    /// before the connection stands; the first commands wait for that.
-    init(_ target: RedisTarget, deadline: ContinuousClock.Instant, silence: Duration) throws(RedisFailure) {
-        let made: UnsafeMutablePointer<redisContext>?
-        if target.usesTLS {
-            let tunnel = try RedisTLSTunnel(to: target, deadline: deadline)
-            made = redisConnectFd(tunnel.descriptor)
-            self.tunnel = tunnel
-        } else {
-            let left = max(.milliseconds(1), deadline - .now).wholeMilliseconds
-            let limit = timeval(tv_sec: Int(left / 1000), tv_usec: Int(left % 1000 * 1000))
-            made = redisConnectWithTimeout(target.host, Int32(target.port), limit)
-            tunnel = nil
-        }
-        guard let context = made else { throw .lost("out of memory") }
-        guard context.pointee.err == 0 else {
-            let why = context.pointee.message
-            redisFree(context)
-            throw .lost("cannot connect: \(why)")
-        }
-        self.context = context
-        if tunnel == nil {
-            _ = chiredis_bound_silence(context.pointee.fd, UInt32(clamping: silence.wholeMilliseconds))
-        }
-        guard chiredis_make_nonblocking(context) == 0 else { throw .lost("cannot make the socket non-blocking") }
-    }
-
-    deinit { redisFree(context) }
 
     /// Sends the commands and returns one reply for each.
+    ///
     /// - Throws: `lost` and `late`, after which it is unknown which commands were run. An error of the server's stands
     ///   among the replies.
-    func run(_ pipeline: RedisPipeline, deadline: ContinuousClock.Instant) throws(RedisFailure) -> [RedisReply] {
-        let isTaken = pipeline.bytes.withUnsafeBytes { bytes in
-            redisAppendFormattedCommand(context, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
+    func run(_ pipeline: RedisPipeline, deadline: ContinuousClock.Instant) async throws(RedisFailure) -> [RedisReply] {
+        let replies: Replies = await withCheckedContinuation { continuation in
+            start(pipeline, deadline, continuation)
         }
-        try check(isTaken)
-        var replies: [RedisReply] = []
-        replies.reserveCapacity(pipeline.count)
-        var isSent = false
-        while true {
-            if !isSent {
-                var done: Int32 = 0
-                try check(redisBufferWrite(context, &done))
-                isSent = done != 0
+        return try replies.get()
+    }
+
+    func close() {
+        finish(.failure(.lost("the connection was closed")))
+        channel.close(promise: nil)
+    }
+
+    private func start(
+        _ pipeline: RedisPipeline, _ deadline: ContinuousClock.Instant,
+        _ continuation: CheckedContinuation<Replies, Never>
+    ) {
+        if let end { return continuation.resume(returning: .failure(end)) }
+        guard channel.isActive else {
+            return continuation.resume(returning: .failure(.lost("the connection was lost")))
+        }
+        let left = deadline - .now
+        guard left > .zero else { return continuation.resume(returning: .failure(.late)) }
+        // Throws only while the loop shuts down, which closes the channel.
+        let timer = try? channel.eventLoop.assumeIsolated().scheduleCallback(
+            in: .milliseconds(max(1, left.wholeMilliseconds)), handler: self)
+        exchange = Exchange(missing: pipeline.count, continuation: continuation, timer: timer)
+        channel.writeAndFlush(pipeline.bytes, promise: nil)
+    }
+
+    private func finish(_ replies: Replies) {
+        guard let exchange else { return }
+        self.exchange = nil
+        exchange.timer?.cancel()
+        exchange.continuation.resume(returning: replies)
+    }
+
+    private func fail(_ failure: RedisFailure) {
+        if end == nil { end = failure }
+        finish(.failure(failure))
+        channel.close(promise: nil)
+    }
+
+    // MARK: What comes from the channel
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        reader.append(unwrapInboundIn(data))
+        do throws(RedisReader.Violation) {
+            while let reply = try reader.next() {
+                guard exchange != nil else { return fail(Self.unasked(reply)) }
+                exchange!.replies.append(reply)
+                exchange!.missing -= 1
+                if exchange!.missing == 0 { finish(.success(exchange!.replies)) }
             }
-            while replies.count < pipeline.count, let reply = try nextReply() { replies.append(reply) }
-            if replies.count == pipeline.count { return replies }
-            // Reading goes on while writing: a server stops reading when its own answers find no way out.
-            guard try wait(for: isSent ? POLLIN : POLLIN | POLLOUT, deadline) else { continue }
-            try check(redisBufferRead(context))
+        } catch {
+            fail(.lost("it answers otherwise than Redis does"))
         }
     }
 
-    private func nextReply() throws(RedisFailure) -> RedisReply? {
-        var reply: UnsafeMutableRawPointer?
-        try check(redisGetReplyFromReader(context, &reply))
-        guard let reply else { return nil }
-        defer { freeReplyObject(reply) }
-        return RedisReply(reply.assumingMemoryBound(to: redisReply.self))
+    /// A server that has no room for another client says so before it is asked anything.
+    private static func unasked(_ reply: RedisReply) -> RedisFailure {
+        if case .error(let message) = reply { return .refused(message) }
+        return .lost("it answers what it was not asked")
     }
 
-    /// Whether there is something to read, or the connection has ended.
-    private func wait(for events: Int32, _ deadline: ContinuousClock.Instant) throws(RedisFailure) -> Bool {
-        let left = (deadline - .now).wholeMilliseconds
-        guard left > 0 else {
-            // A Redis without TLS takes the greeting for the beginning of a command, and waits for its end.
-            guard tunnel?.isOpen != false else {
-                throw .lost("the TLS handshake did not end in time; does it speak TLS on this port?")
-            }
-            throw .late
+    func channelInactive(context: ChannelHandlerContext) {
+        fail(.lost("the connection was lost"))
+        context.fireChannelInactive()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case TLSUserEvent.handshakeCompleted = event { isShaking = false }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        fail(
+            TLSTrouble.isCause(of: error)
+                ? .untrusted(TLSTrouble.words(for: error)) : .lost("the connection was lost: \(error)"))
+    }
+
+    func handleScheduledCallback(eventLoop: some EventLoop) {
+        fail(isShaking ? .lost("the TLS handshake did not end in time; does it speak TLS on this port?") : .late)
+    }
+
+    private static func words(for error: any Error) -> String {
+        guard let error = error as? NIOConnectionError else { return "\(error)" }
+        if error.connectionErrors.isEmpty, let why = error.dnsAError ?? error.dnsAAAAError {
+            return "\(error.host) was not found: \(why)"
         }
-        var descriptor = pollfd(fd: context.pointee.fd, events: Int16(events), revents: 0)
-        _ = poll(&descriptor, 1, Int32(clamping: left))
-        return Int32(descriptor.revents) & ~POLLOUT != 0
-    }
-
-    private func check(_ status: Int32) throws(RedisFailure) {
-        guard status != REDIS_OK else { return }
-        throw tunnel?.failure ?? .lost("the connection was lost: \(context.pointee.message)")
-    }
-}
-
-extension redisContext {
-    fileprivate var message: String {
-        withUnsafeBytes(of: errstr) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    }
-}
-
-extension RedisReply {
-    /// Nesting is bounded by hiredis' own reader.
-    fileprivate init(_ reply: UnsafePointer<redisReply>) {
-        switch reply.pointee.type {
-        case REDIS_REPLY_NIL: self = .none
-        case REDIS_REPLY_INTEGER: self = .integer(reply.pointee.integer)
-        case REDIS_REPLY_ARRAY:
-            self = .array(
-                (0..<reply.pointee.elements).map { chiredis_element(reply, $0).map { RedisReply($0) } ?? .none })
-        case REDIS_REPLY_ERROR: self = .error(String(decoding: Self.text(reply), as: UTF8.self))
-        default: self = .bytes(Self.text(reply))
-        }
-    }
-
-    private static func text(_ reply: UnsafePointer<redisReply>) -> [UInt8] {
-        Array(UnsafeRawBufferPointer(start: reply.pointee.str, count: Int(reply.pointee.len)))
+        return error.connectionErrors.map { "\($0.error)" }.joined(separator: "; ")
     }
 }

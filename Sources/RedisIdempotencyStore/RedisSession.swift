@@ -1,91 +1,120 @@
-// Runs batches over one connection, which it makes anew when it is lost. Belongs to one thread.
+// Runs batches over one connection, which it makes anew when it is lost.
 
 import IdempotencyStore
+import LoopSupport
+import NIOCore
 import RoutingContract
 
-final class RedisSession {
+/// Runs on its connection's event loop, so that between a batch and its replies no thread is changed.
+actor RedisSession {
+    private nonisolated let executor: LoopExecutor
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    private let loop: any EventLoop
     private let target: RedisTarget
-    private let namespace: [UInt8]
+    private let commandPrefix: [UInt8]
+    private let markPrefix: [UInt8]
+    private let indexName: [UInt8]
+    private let tokenName: [UInt8]
     private let retention: Retention
     private let clock: StoreClock?
     private let timeLimit: Duration
 
     private var connection: RedisConnection?
+    private var isClosed = false
     private var scripts: (write: [UInt8], purge: [UInt8]) = ([], [])
     private var delay = ReconnectDelay()
 
     init(
-        target: RedisTarget, namespace: String, retention: Retention, clock: StoreClock?, timeLimit: Duration
+        target: RedisTarget, namespace: String, retention: Retention, clock: StoreClock?,
+        timeLimit: Duration, loop: any EventLoop
     ) {
+        self.loop = loop
+        executor = LoopExecutor.of(loop)
         self.target = target
-        self.namespace = Array("\(namespace):".utf8)
+        commandPrefix = Array("\(namespace):c:".utf8)
+        markPrefix = Array("\(namespace):m:".utf8)
+        indexName = Array("\(namespace):index".utf8)
+        tokenName = Array("\(namespace):token".utf8)
         self.retention = retention
         self.clock = clock
         self.timeLimit = timeLimit
     }
 
-    func run(_ batch: [StoreOperation]) throws(StoreError) -> [StoreReply] {
+    func run(_ batch: [StoreOperation]) async throws(StoreError) -> [StoreReply] {
+        guard !isClosed else { throw .closed }
         let deadline = ContinuousClock.now + timeLimit
         let reads = BatchReads(batch)
         while true {
             let isReused = connection != nil
             do throws(RedisFailure) {
-                let connection = try connected(deadline)
+                let connection = try await connected(deadline)
                 let found: Found
                 do throws(RedisFailure) {
-                    found = try read(reads, connection, deadline)
+                    found = try await read(reads, connection, deadline)
                 } catch {
                     // A connection can have been lost long ago. Nothing was written yet, so it is safe to begin again.
                     guard case .lost = error, isReused else { throw error }
-                    self.connection = nil
+                    forget(connection)
                     continue
                 }
-                if let replies = try decide(batch, on: found, connection, deadline) { return replies }
+                if let replies = try await decide(batch, on: found, connection, deadline) { return replies }
                 guard ContinuousClock.now < deadline else { throw .late }
             } catch {
                 // The script that is missing has written nothing.
                 if error.isMissingScript, isReused {
-                    connection = nil
+                    forget(connection)
                     continue
                 }
-                if error.isOfThisConnection { connection = nil }
+                if error.isOfThisConnection { forget(connection) }
                 throw error.storeError(target, timeLimit)
             }
         }
     }
 
     func close() {
-        connection = nil
+        isClosed = true
+        forget(connection)
+    }
+
+    private func forget(_ connection: RedisConnection?) {
+        connection?.close()
+        self.connection = nil
     }
 
     // MARK: Connecting
 
-    private func connected(_ deadline: ContinuousClock.Instant) throws(RedisFailure) -> RedisConnection {
+    private func connected(_ deadline: ContinuousClock.Instant) async throws(RedisFailure) -> RedisConnection {
         if let connection { return connection }
-        delay.wait(atMostUntil: deadline)
+        try? await Task.sleep(until: min(delay.notBefore, deadline), clock: .continuous)
         guard ContinuousClock.now < deadline else { throw .late }
+        var opened: RedisConnection?
         do throws(RedisFailure) {
-            let connection = try RedisConnection(target, deadline: deadline, silence: timeLimit)
-            try logIn(connection, deadline)
+            let connection = try await RedisConnection.open(
+                target, on: loop, deadline: deadline, silence: timeLimit)
+            opened = connection
+            try await logIn(connection, deadline)
             delay.succeeded()
             self.connection = connection
             return connection
         } catch {
+            opened?.close()
             delay.failed(at: .now)
             throw error
         }
     }
 
-    private func logIn(_ connection: RedisConnection, _ deadline: ContinuousClock.Instant) throws(RedisFailure) {
+    private func logIn(_ connection: RedisConnection, _ deadline: ContinuousClock.Instant) async throws(RedisFailure) {
         var pipeline = RedisPipeline()
-        if let password = target.password {
-            let user = target.user.map { [Array($0.utf8)] } ?? []
-            pipeline.append("AUTH", user + [Array(password.utf8)])
+        switch (target.user, target.password) {
+        case (let user?, let password?): pipeline.append("AUTH", user, password)
+        case (nil, let password?): pipeline.append("AUTH", password)
+        case (_, nil): break
         }
         if target.database != 0 { pipeline.append("SELECT", "\(target.database)") }
         pipeline.append("SCRIPT", "LOAD", RedisScripts.write)
         pipeline.append("SCRIPT", "LOAD", RedisScripts.purge)
-        let replies = try connection.run(pipeline, deadline: deadline)
+        let replies = try await connection.run(pipeline, deadline: deadline)
         for case .error(let message) in replies { throw .refused(message) }
         guard case .bytes(let write) = replies[replies.count - 2], case .bytes(let purge) = replies[replies.count - 1]
         else { throw .refused("an answer to SCRIPT LOAD that is no name of a script") }
@@ -104,22 +133,30 @@ final class RedisSession {
     /// Tokens are taken after the commands were read: whoever wrote a newer one in between makes the write fail.
     private func read(
         _ reads: BatchReads, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
-    ) throws(RedisFailure) -> Found {
+    ) async throws(RedisFailure) -> Found {
         var pipeline = RedisPipeline()
-        let keys = reads.commands.map(commandKey) + reads.marks.map(markKey)
-        if !keys.isEmpty { pipeline.append("MGET", keys) }
-        if reads.claims > 0 { pipeline.append("INCRBY", [name("token"), Array(String(reads.claims).utf8)]) }
+        let keys = reads.commands.count + reads.marks.count
+        if keys > 0 {
+            pipeline.command("MGET", arguments: keys)
+            for key in reads.commands { pipeline.argument(commandPrefix, key.bytes) }
+            for key in reads.marks { pipeline.argument(markPrefix, key.bytes) }
+        }
+        if reads.claims > 0 {
+            pipeline.command("INCRBY", arguments: 2)
+            pipeline.argument(tokenName)
+            pipeline.argument(Self.digits(reads.claims))
+        }
         if clock == nil { pipeline.append("TIME") }
         guard pipeline.count > 0 else {
             return Found(values: [:], marks: [:], firstToken: 0, now: clock?.now() ?? Timestamp(milliseconds: 0))
         }
-        let answers = try connection.run(pipeline, deadline: deadline)
+        let answers = try await connection.run(pipeline, deadline: deadline)
         for case .error(let message) in answers { throw .refused(message) }
 
         var replies = answers[...]
         var found = Found(values: [:], marks: [:], firstToken: 0, now: Timestamp(milliseconds: 0))
-        if !keys.isEmpty {
-            guard case .array(let values)? = replies.popFirst(), values.count == keys.count else { throw .strange }
+        if keys > 0 {
+            guard case .array(let values)? = replies.popFirst(), values.count == keys else { throw .strange }
             for (key, value) in zip(reads.commands, values) {
                 if case .bytes(let bytes) = value { found.values[key] = bytes }
             }
@@ -138,41 +175,46 @@ final class RedisSession {
     /// - Returns: `nil` when somebody else was quicker to write.
     private func decide(
         _ batch: [StoreOperation], on found: Found, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
-    ) throws(RedisFailure) -> [StoreReply]? {
+    ) async throws(RedisFailure) -> [StoreReply]? {
         var decisions = BatchDecisions(
             commands: found.values.mapValues(RedisValues.command), marks: found.marks.mapValues(RedisValues.mark),
             firstToken: found.firstToken, at: found.now, keeping: retention)
         let replies = batch.map { decisions.perform($0) }
 
         var pipeline = RedisPipeline()
-        var keys: [[UInt8]] = []
-        var values: [[UInt8]] = []
-        for (key, command) in decisions.commands where command.isChanged {
-            keys.append(commandKey(key))
-            values.append(found.values[key] ?? [])
-            values.append(command.record.map(RedisValues.encode) ?? [])
-            values.append(command.record == nil ? [] : Self.number(command.firstLook))
-        }
-        for (key, mark) in decisions.marks where mark.isChanged {
-            keys.append(markKey(key))
-            values.append(found.marks[key] ?? [])
-            values.append(mark.mark.map(RedisValues.encode) ?? [])
-            values.append(Self.number(mark.mark?.keepUntil))
-        }
-        let writes = !keys.isEmpty
-        if writes {
-            pipeline.append(
-                "EVALSHA", [scripts.write, Array(String(keys.count + 1).utf8), name("index")] + keys + values)
+        let commands = decisions.commands.filter { $0.value.isChanged }
+        let marks = decisions.marks.filter { $0.value.isChanged }
+        let writes = commands.count + marks.count
+        if writes > 0 {
+            pipeline.command("EVALSHA", arguments: 3 + 4 * writes)
+            pipeline.argument(scripts.write)
+            pipeline.argument(Self.digits(writes + 1))
+            pipeline.argument(indexName)
+            for key in commands.keys { pipeline.argument(commandPrefix, key.bytes) }
+            for key in marks.keys { pipeline.argument(markPrefix, key.bytes) }
+            for (key, command) in commands {
+                pipeline.argument(found.values[key] ?? [])
+                pipeline.argument(command.record.map(RedisValues.encode) ?? [])
+                pipeline.argument(command.record == nil ? [] : Self.number(command.firstLook))
+            }
+            for (key, mark) in marks {
+                pipeline.argument(found.marks[key] ?? [])
+                pipeline.argument(mark.mark.map(RedisValues.encode) ?? [])
+                pipeline.argument(Self.number(mark.mark?.keepUntil))
+            }
         }
         for case .purge(let limit) in batch where limit > 0 {
-            pipeline.append(
-                "EVALSHA",
-                [scripts.purge, Array("1".utf8), name("index"), Self.number(found.now), Array(String(limit).utf8)])
+            pipeline.command("EVALSHA", arguments: 5)
+            pipeline.argument(scripts.purge)
+            pipeline.argument(Self.digits(1))
+            pipeline.argument(indexName)
+            pipeline.argument(Self.number(found.now))
+            pipeline.argument(Self.digits(limit))
         }
-        let answers = pipeline.count > 0 ? try connection.run(pipeline, deadline: deadline) : []
+        let answers = pipeline.count > 0 ? try await connection.run(pipeline, deadline: deadline) : []
         for case .error(let message) in answers { throw .refused(message) }
         var rest = answers[...]
-        if writes {
+        if writes > 0 {
             guard case .integer(let done)? = rest.popFirst() else { throw .strange }
             if done == 0 { return nil }
         }
@@ -181,7 +223,7 @@ final class RedisSession {
             if let reply {
                 all.append(reply)
             } else if case .search(let search) = operation {
-                all.append(.searched(try self.search(search, connection, deadline)))
+                all.append(.searched(try await self.search(search, connection, deadline)))
             } else if case .purge(let limit) = operation, limit > 0 {
                 guard case .array(let counts)? = rest.popFirst(), counts.count == 2,
                     case .integer(let removed) = counts[0], case .integer(let seen) = counts[1]
@@ -198,44 +240,42 @@ final class RedisSession {
     /// which org it may.
     private func search(
         _ search: ConversationSearch, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
-    ) throws(RedisFailure) -> SearchStep {
-        let prefix = name("c:")
-        let cursor = search.after.isEmpty ? Array("0".utf8) : search.after
+    ) async throws(RedisFailure) -> SearchStep {
+        let start = Self.digits(0)
         var scan = RedisPipeline()
-        scan.append(
-            "SCAN",
-            [
-                cursor, Array("MATCH".utf8), RedisValues.literal(prefix) + Array("\(search.org)*".utf8),
-                Array("COUNT".utf8), Array(String(search.limit).utf8),
-            ])
-        let scanned = try connection.run(scan, deadline: deadline)
+        scan.command("SCAN", arguments: 5)
+        scan.argument(search.after.isEmpty ? start : search.after)
+        scan.argument(Array("MATCH".utf8))
+        scan.argument(RedisValues.literal(commandPrefix), Array("\(search.org)*".utf8))
+        scan.argument(Array("COUNT".utf8))
+        scan.argument(Self.digits(search.limit))
+        let scanned = try await connection.run(scan, deadline: deadline)
         if case .error(let message) = scanned[0] { throw .refused(message) }
         guard case .array(let parts) = scanned[0], parts.count == 2, case .bytes(let next) = parts[0],
             case .array(let names) = parts[1]
         else { throw .strange }
-        var step = SearchStep(seen: names.count, next: next == Array("0".utf8) ? nil : next)
+        var step = SearchStep(seen: names.count, next: next == start ? nil : next)
         let keys = names.compactMap { name -> [UInt8]? in
             guard case .bytes(let bytes) = name else { return nil }
             return bytes
         }
         guard !keys.isEmpty else { return step }
         var get = RedisPipeline()
-        get.append("MGET", keys)
-        let got = try connection.run(get, deadline: deadline)
+        get.command("MGET", arguments: keys.count)
+        for key in keys { get.argument(key) }
+        let got = try await connection.run(get, deadline: deadline)
         if case .error(let message) = got[0] { throw .refused(message) }
         guard case .array(let values) = got[0], values.count == keys.count else { throw .strange }
         for (key, value) in zip(keys, values) {
             guard case .bytes(let bytes) = value, RedisValues.history(bytes).isOf(search.tag),
-                let command = KeyBytes(bytes: Array(key.dropFirst(prefix.count))).command
+                let command = KeyBytes(bytes: Array(key.dropFirst(commandPrefix.count))).command
             else { continue }
             step.commands.append(command)
         }
         return step
     }
 
-    private func name(_ suffix: String) -> [UInt8] { namespace + Array(suffix.utf8) }
-    private func commandKey(_ key: KeyBytes) -> [UInt8] { namespace + Array("c:".utf8) + key.bytes }
-    private func markKey(_ key: KeyBytes) -> [UInt8] { namespace + Array("m:".utf8) + key.bytes }
+    private static func digits(_ number: Int) -> [UInt8] { Array(String(number).utf8) }
 
     private static func number(_ time: Timestamp?) -> [UInt8] {
         time.map { Array(String($0.milliseconds).utf8) } ?? []

@@ -1,7 +1,8 @@
 // The fast store for many hosts: Redis or Valkey.
 
 public import IdempotencyStore
-import RoutingContract
+public import NIOCore
+import NIOPosix
 
 /// Keeps commands in Redis 6.2 or later, or Valkey. A batch takes two round trips: read all that it concerns, decide in
 /// the worker, then one script that compares and writes all of it or nothing; who was overtaken begins again. Leases are
@@ -19,39 +20,28 @@ import RoutingContract
 /// `volatile-…` policies leave them alone; what is over goes with ``IdempotencyStore/purge(limit:)``. Redis Cluster is
 /// not supported. Over TLS (`rediss://`) the server must not ask for a client's certificate (`tls-auth-clients no`).
 public final class RedisStoreBackend: StoreBackend {
-    private let thread: StoreThread<RedisSession>
+    private let session: RedisSession
 
     /// Connects with the first batch, and again whenever the connection is lost.
     ///
     /// - Parameters:
     ///   - namespace: what the names of all keys start with; workers share a store by sharing it.
     ///   - clock: `nil` is the server's own.
-    ///   - timeLimit: for one batch, connecting included (looking up a host's name takes as long as the resolver
-    ///     allows). Not above ``BatchSettings/timeLimit``, so that callers learn why.
+    ///   - timeLimit: for one batch, connecting included. Not above ``BatchSettings/timeLimit``, so that callers learn
+    ///     why.
+    ///   - loop: where its connection lives; best the callers' own. `nil` is one that the process shares.
     public init(
         target: RedisTarget, namespace: String = "route-worker", retention: Retention = Retention(),
-        clock: StoreClock? = nil, timeLimit: Duration = .seconds(4)
+        clock: StoreClock? = nil, timeLimit: Duration = .seconds(4), loop: (any EventLoop)? = nil
     ) {
-        thread = StoreThread(name: "store-redis") {
-            RedisSession(
-                target: target, namespace: namespace, retention: retention, clock: clock, timeLimit: timeLimit)
-        }
+        session = RedisSession(
+            target: target, namespace: namespace, retention: retention, clock: clock, timeLimit: timeLimit,
+            loop: loop ?? MultiThreadedEventLoopGroup.singleton.any())
     }
 
     public func run(_ batch: [StoreOperation]) async throws(StoreError) -> [StoreReply] {
-        let result = await thread.run { session -> Result<[StoreReply], StoreError> in
-            do throws(StoreError) {
-                return .success(try session.run(batch))
-            } catch {
-                return .failure(error)
-            }
-        }
-        guard let result else { throw .closed }
-        return try result.get()
+        try await session.run(batch)
     }
 
-    public func close() async {
-        _ = await thread.run { $0.close() }
-        thread.stop()
-    }
+    public func close() async { await session.close() }
 }

@@ -1,5 +1,6 @@
 // Opening a connection: name, TCP, the proxy's tunnel, TLS; each with its deadline.
 
+import LoopSupport
 import NIOCore
 import NIOExtras
 import NIOHTTP1
@@ -157,14 +158,8 @@ struct HTTPConnector {
         case HandshakeObserver.Failure.closed:
             ConnectFailure(
                 CallFailure.Reason.tlsFailed, "\(origin.authority) closed the connection in the TLS handshake")
-        case is NIOSSLExtraError where "\(error)".contains("failedToValidateHostname"):
-            ConnectFailure(CallFailure.Reason.tlsFailed, "the certificate of \(origin.authority) is for another host")
-        case _ where "\(error)".contains("CERTIFICATE_VERIFY_FAILED"):
-            ConnectFailure(
-                CallFailure.Reason.tlsFailed,
-                "the certificate of \(origin.authority) was not accepted: expired, or signed by no trusted CA")
         default:
-            ConnectFailure(CallFailure.Reason.tlsFailed, bounded("TLS with \(origin.authority) failed: \(error)"))
+            ConnectFailure(CallFailure.Reason.tlsFailed, TLSTrouble.words(for: error, with: origin.authority))
         }
     }
 }

@@ -1,5 +1,6 @@
 // The HTTP/1.1 client behind the port: an actor on the worker's event loop.
 
+import LoopSupport
 import NIOCore
 import NIOHTTP1
 import NIOSSL

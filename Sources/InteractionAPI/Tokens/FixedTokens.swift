@@ -1,5 +1,6 @@
 // Access tokens that somebody else fetches: one file or one environment variable per org.
 
+import LoopSupport
 public import NIOCore
 public import RoutingContract
 

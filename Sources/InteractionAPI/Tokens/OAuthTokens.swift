@@ -2,6 +2,7 @@
 
 import Foundation
 public import Logging
+import LoopSupport
 import NIOConcurrencyHelpers
 public import NIOCore
 import NIOSSL

@@ -10,6 +10,7 @@ import Failpoints
 public import IdempotencyStore
 public import InteractionAPI
 public import Logging
+import LoopSupport
 public import NIOCore
 public import RoutingContract
 

@@ -48,7 +48,7 @@ struct RunCommand: AsyncParsableCommand {
         let publisher = answers.publisher
         let directReplies = try settings.makePublisher("direct replies", logger)
         let monitoring = Monitoring(settings)
-        let store = try settings.openStore(on: LoopExecutor.of(loop), monitoring: monitoring)
+        let store = try settings.openStore(on: loop, monitoring: monitoring)
         try await probe(store, logger)
 
         let pipeline = DeliveryPipeline(

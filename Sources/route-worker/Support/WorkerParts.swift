@@ -5,6 +5,7 @@ import Foundation
 import IdempotencyStore
 import InteractionAPI
 import Logging
+import LoopSupport
 import NIOCore
 import PostgresIdempotencyStore
 import RedisIdempotencyStore
@@ -15,11 +16,12 @@ import WorkerSettings
 
 extension Settings {
     /// - Parameters:
-    ///   - executor: where batches are put together; best on the callers' event loop.
+    ///   - loop: where batches are put together; best the callers' own.
     ///   - monitoring: what measures the batches, where something does.
     func openStore(
-        on executor: (any TaskExecutor)? = nil, monitoring: Monitoring? = nil
+        on loop: (any EventLoop)? = nil, monitoring: Monitoring? = nil
     ) throws -> any IdempotencyStore & StoreInspection {
+        let executor = loop.map(LoopExecutor.of)
         func batching(_ backend: some StoreBackend) -> any IdempotencyStore & StoreInspection {
             guard let monitoring else {
                 return BatchingIdempotencyStore(backend, settings: batchSettings, executor: executor)
@@ -44,7 +46,7 @@ extension Settings {
             case .redis(let url):
                 let backend = RedisStoreBackend(
                     target: try RedisTarget(url: url.secretValue, caFile: store.caFile), retention: retention,
-                    timeLimit: timeLimit)
+                    timeLimit: timeLimit, loop: loop)
                 return batching(backend)
             }
         } catch {

@@ -1,0 +1,59 @@
+// What goes over the wire to Redis and comes back, in whatever pieces.
+
+import NIOCore
+import Testing
+
+@testable import RedisIdempotencyStore
+
+@Suite struct RedisWireTests {
+    private func replies(_ pieces: [String]) throws -> [RedisReply] {
+        var reader = RedisReader()
+        var replies: [RedisReply] = []
+        for piece in pieces {
+            reader.append(ByteBuffer(string: piece))
+            while let reply = try reader.next() { replies.append(reply) }
+        }
+        return replies
+    }
+
+    @Test func aPipelineIsWrittenAsArraysOfStrings() {
+        var pipeline = RedisPipeline()
+        pipeline.append("AUTH", "u", "påss")
+        pipeline.command("MGET", arguments: 2)
+        pipeline.argument(Array("a".utf8), Array("bc".utf8))
+        pipeline.argument()
+        #expect(pipeline.count == 2)
+        #expect(
+            String(buffer: pipeline.bytes)
+                == "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$5\r\npåss\r\n*3\r\n$4\r\nMGET\r\n$3\r\nabc\r\n$0\r\n\r\n")
+    }
+
+    @Test func everyKindOfReplyIsRead() throws {
+        let text =
+            ":-7\r\n+OK\r\n-ERR no\r\n$-1\r\n*-1\r\n$0\r\n\r\n$4\r\na\r\nb\r\n*3\r\n$1\r\nx\r\n$-1\r\n*1\r\n:2\r\n*0\r\n"
+        let expected: [RedisReply] = [
+            .integer(-7), .bytes(Array("OK".utf8)), .error("ERR no"), .none, .none, .bytes([]),
+            .bytes(Array("a\r\nb".utf8)), .array([.bytes(Array("x".utf8)), .none, .array([.integer(2)])]), .array([]),
+        ]
+        #expect(try replies([text]) == expected)
+        #expect(try replies(text.unicodeScalars.map { String($0) }) == expected)
+        for cut in 1..<text.utf8.count {
+            let bytes = Array(text.utf8)
+            let halves = [bytes[..<cut], bytes[cut...]].map { String(decoding: $0, as: UTF8.self) }
+            #expect(try replies(halves) == expected, "cut at \(cut)")
+        }
+    }
+
+    @Test(arguments: [
+        "\r\n", "x\r\n", ":\r\n", ":1x\r\n", ":1234567890123456789\r\n", "$-2\r\n", "$1\r\nab\r\n", "$999999999999\r\n",
+        "*-2\r\n", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "HTTP/1.1 400 Bad Request\r\n",
+    ])
+    func whatRedisNeverSaysIsAnError(_ text: String) {
+        #expect(throws: RedisReader.Violation.self) { try replies([text]) }
+    }
+
+    /// A length alone costs no memory: what it announces has to come first.
+    @Test func whatIsOnlyAnnouncedIsWaitedFor() throws {
+        #expect(try replies(["*100000000\r\n:1\r\n", "$500000000\r\nabc"]) == [])
+    }
+}
