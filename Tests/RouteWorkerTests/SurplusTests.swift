@@ -69,16 +69,16 @@ import Testing
 }
 
 @Suite struct ReturnSharesTests {
-    @Test func thoseThatReturnShareAQuarterAtFirst() {
+    @Test func thoseThatReturnShareASixteenthAtFirst() {
         var shares = ReturnShares<String>(slots: 64)
         #expect(shares.limit(of: "a") == nil)
         var hasChanged = [shares.began("a", gently: true), shares.began("a", gently: false)]
         #expect(hasChanged == [true, false])
-        #expect(shares.limit(of: "a") == 16)
+        #expect(shares.limit(of: "a") == 4)
         _ = shares.began("b", gently: true)
-        #expect(shares.limit(of: "a") == 8)
+        #expect(shares.limit(of: "a") == 2)
         shares.speedUp("a")
-        #expect(shares.limit(of: "a") == 16 && shares.limit(of: "b") == 8)
+        #expect(shares.limit(of: "a") == 4 && shares.limit(of: "b") == 2)
         for _ in 0..<20 { shares.speedUp("a") }
         #expect(shares.limit(of: "a") == 24)
         hasChanged = [shares.ended("b"), shares.ended("b")]

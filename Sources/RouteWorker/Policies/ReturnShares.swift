@@ -3,7 +3,7 @@
 /// The slots for orgs that are not live but called: those that return from trouble, and those whose surplus is parked.
 ///
 /// Together they get three quarters of the worker's slots, each the same, so that one that is slow leaves room for the
-/// others. Those that return from trouble begin with a quarter of the slots together, and get twice as much with every
+/// others. Those that return from trouble begin with a sixteenth of the slots together, and get twice as much with every
 /// step, so that the return of many is not felt by the rest. Every org gets at least one slot.
 struct ReturnShares<Org: Hashable> {
     private let slots: Int
@@ -34,7 +34,7 @@ struct ReturnShares<Org: Hashable> {
     func limit(of org: Org) -> Int? {
         guard let step = steps[org] else { return nil }
         var limit = slots * 3 / 4
-        if let step { limit = min(limit, (slots / 4) << step) }
+        if let step { limit = min(limit, max(slots / 16, 1) << step) }
         return max(limit / steps.count, 1)
     }
 }
