@@ -106,6 +106,18 @@ struct Announcement: Sendable {
     }
 }
 
+extension RouteCommand {
+    /// What a log line says of trouble on the way of a command.
+    func metadata(_ error: some Error) -> Logger.Metadata {
+        var metadata: Logger.Metadata = [
+            LogKey.requestID: "\(key.request)", LogKey.org: "\(key.org)", LogKey.command: "\(key.kind.rawValue)",
+            LogKey.conversation: "\(conversation)", LogKey.error: "\(error)",
+        ]
+        if let trace = reply.trace.traceID { metadata[LogKey.trace] = "\(trace)" }
+        return metadata
+    }
+}
+
 extension String {
     /// RabbitMQ's pseudo queue for answers without a queue of one's own.
     fileprivate var isDirectReplyTo: Bool { utf8.starts(with: "amq.rabbitmq.reply-to".utf8) }

@@ -101,7 +101,7 @@ extension DeliveryPipeline {
                     Failpoint.afterClaim.reached()
                     step = progress.claimed(result, askedAt: askedAt, now: moment())
                 } catch {
-                    logger.error("cannot claim", metadata: [LogKey.error: "\(error)"])
+                    logger.error("cannot claim", metadata: command.metadata(error))
                     step = .wait(progress.storeBackoff(using: &generator))
                 }
             case .call(let timeout):
@@ -128,14 +128,14 @@ extension DeliveryPipeline {
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
                     // since losing it makes the command `unknown`; once more when the worker drains.
-                    logger.error("cannot record", metadata: [LogKey.error: "\(error)"])
+                    logger.error("cannot record", metadata: command.metadata(error))
                     guard !isDraining else { return .left }
                     await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
                 // A release that fails costs others the wait for the lease, and looks to them like an interruption.
                 do { progress.released(try await store.release(progress.telling(claim), as: release)) } catch {
-                    logger.error("cannot release a claim", metadata: [LogKey.error: "\(error)"])
+                    logger.error("cannot release a claim", metadata: command.metadata(error))
                 }
                 step = next
             case .wait(let duration):

@@ -56,14 +56,14 @@ extension Settings {
         }
     }
 
-    /// Its level is that of the process.
+    /// Its level is that of the process, which becomes that of these settings.
     func makeLogger(_ label: String) -> Logger {
-        Logger(label: label) { LineLogHandler(label: $0, format: lineFormat) }
+        useLogLevel()
+        return Logger(label: label) { LineLogHandler(label: $0, format: lineFormat) }
     }
 
     /// Makes log lines be written as the settings say, also in a crash.
     func startLog() {
-        useLogLevel()
         let writer = LogWriter.standardError
         writer.use(capacity: log.buffer)
         writer.noteDropped(by: LineLogHandler(label: "log", format: lineFormat).dropped)
