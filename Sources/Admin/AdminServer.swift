@@ -1,6 +1,6 @@
 // The admin port: a small HTTP/1.1 server on a thread of its own, so that it answers while the worker's event loop stands
-// still. NIO alone: with Hummingbird, which the sandbox uses, a worker that only answers probes would cost its operators
-// several megabytes more.
+// still. NIO alone, without Hummingbird, which the sandbox uses: the calls to Salesforce have brought NIOHTTP1 along, so
+// that it costs a thread and little memory, and no pool of threads that others share stands between a probe and its answer.
 
 public import Logging
 import NIOCore
