@@ -19,12 +19,19 @@ public struct DeliveryOrigin: Sendable, Hashable {
 ///
 /// A dead letter is its original message: body untouched, properties kept. It can be published to its origin queue again
 /// and decodes to the same command, since what came from properties or defaults is also put into headers. What would act
-/// again when republished (`user_id`, `expiration`, `CC`, `BCC`, `Accept-Duplicate`, headers starting with `x-`) moves into one table,
-/// the header `Original`; so does the `message_id`, which a dead letter has of its own: a UUIDv5 of what an answer's
-/// follows from, and the reason. A dead letter that fails again after a replay keeps the entries of its first `Original`.
+/// again when republished (`user_id`, `expiration`, `CC`, `BCC`, `Accept-Duplicate`, headers starting with `x-`) moves into
+/// one table, the header `Original`; so does a `Replay` that did not count, and so does the `message_id`, which a dead letter
+/// has of its own: a UUIDv5 of what an answer's follows from, and the reason. A dead letter that fails again after a replay
+/// keeps the entries of its first `Original`.
 public struct DeadLetterEncoder: Sendable {
     /// Bytes kept of an error's message.
     public static let maximumErrorBytes = 1024
+    /// What the worker says of its own in a dead letter. The replay count stands beside it, since it belongs to the command.
+    static let ownHeaders = [
+        HeaderName.outcome, HeaderName.reason, HeaderName.code, HeaderName.error, HeaderName.httpStatus,
+        HeaderName.attempts, HeaderName.originQueue, HeaderName.originExchange, HeaderName.originRoutingKey,
+        HeaderName.worker, HeaderName.receivedAt, HeaderName.deadLetteredAt,
+    ]
     /// What stands for a queue of the publisher's own connection.
     static let bareDirectReplyTo = "amq.rabbitmq.reply-to"
 
@@ -103,6 +110,8 @@ public struct DeadLetterEncoder: Sendable {
         add(HeaderName.worker, .string(result.worker))
         add(HeaderName.receivedAt, .string(result.receivedAt.rfc3339))
         add(HeaderName.deadLetteredAt, .string(now.rfc3339))
+        // That of the recorded outcome, which a duplicate does not carry itself.
+        add(HeaderName.replay, subject.replay > 0 ? .int64(Int64(subject.replay)) : nil)
         return fields
     }
 
@@ -119,6 +128,11 @@ public struct DeadLetterEncoder: Sendable {
         for field in table.fields {
             if field.key.isSame(as: HeaderName.original) {
                 if case .table = field.value { continue }
+                moved.add(field.key, field.value)
+            } else if field.key.isSame(as: HeaderName.replay), own.contains(where: { $0.key == HeaderName.replay }) {
+                // Its own count stands there again.
+                continue
+            } else if field.key.isSame(as: HeaderName.replay) {
                 moved.add(field.key, field.value)
             } else if field.key.isEmpty {
                 // Many a client built on librabbitmq never gets past a message with an empty key.

@@ -149,9 +149,16 @@ import Testing
         var rules = DecodingRules()
         rules.honoursReplay = true
         let replayed = Sample.message(Sample.route, ["Replay": .int64(2), "Accept-Duplicate": .boolean(true)])
-        let letter = try encode(replayed)
+        let subject = AnswerSubject(try Sample.decode(replayed, rules: rules).get())
+        let letter = try encoder.encode(replayed, from: origin, about: subject, result: failed, now: Sample.now)
         let command = try Sample.decode(letter, rules: rules).get()
         #expect(command.replay == 2 && !command.acceptsSecondEffect)
+        // One that did not count, where nobody may replay, counts no more than before.
+        #expect(try Sample.decode(encode(replayed), rules: rules).get().replay == 0)
+        // The count of the recorded outcome, which a duplicate does not carry.
+        let duplicate = try encoder.encode(
+            Sample.message(), from: origin, about: subject, result: failed, now: Sample.now)
+        #expect(DeadLetter(duplicate).replay == 2)
     }
 
     @Test func givesUpAReplyAddressThatNobodyElseMayPublish() throws {

@@ -75,7 +75,7 @@ struct Announcement: Sendable {
             let why = result.error.map { "; the command itself: \($0.reason): \($0.message)" } ?? ""
             result.error = CommandError(
                 code: result.error?.code, message: "the answer has nowhere to go (\(unroutable))\(why)",
-                reason: "answer-unroutable")
+                reason: AnswerReason.unroutable)
         }
         let origin = DeliveryOrigin(
             queue: delivery.queue, exchange: delivery.exchange, routingKey: delivery.routingKey)
