@@ -37,7 +37,7 @@ let package = Package(
         .executableTarget(
             name: "route-worker",
             dependencies: [
-                "Admin", "AMQP", "AMQPMessage", "CommandClient", "IdempotencyStore", "InteractionAPI",
+                "Admin", "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "IdempotencyStore", "InteractionAPI",
                 "InteractionSandbox", "LoopSupport", "PostgresIdempotencyStore", "PrometheusMetrics",
                 "RedisIdempotencyStore", "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog",
                 "WorkerSettings",
@@ -113,6 +113,12 @@ let package = Package(
         // What a platform needs: commands to send, answers to read; made-up commands for trials and tests.
         .target(
             name: "CommandClient", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
+
+        // What operators do with dead letters: look, replay, discard, resolve, and leave a trail.
+        .target(
+            name: "DeadLetters",
+            dependencies: ["AMQP", "AMQPMessage", "Failpoints", "IdempotencyStore", "RoutingContract"],
+            swiftSettings: settings),
 
         // Pipeline, policies, service.
         .target(
@@ -252,6 +258,9 @@ let package = Package(
             name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
             swiftSettings: settings),
         .testTarget(
+            name: "DeadLettersTests", dependencies: ["AMQPMessage", "DeadLetters", "RoutingContract"],
+            swiftSettings: settings),
+        .testTarget(
             name: "PartitioningTests", dependencies: ["Partitioning", "RoutingContract"], swiftSettings: settings),
         .testTarget(
             name: "RouteWorkerTests",
@@ -275,8 +284,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "CommandClient", "Failpoints", "IdempotencyStore", "InteractionSandbox",
-                "RouteWorker",
+                "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "Failpoints", "IdempotencyStore",
+                "InteractionSandbox", "RouteWorker",
                 "RoutingContract", "TestSupport", "route-worker",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),

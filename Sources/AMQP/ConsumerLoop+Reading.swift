@@ -23,7 +23,7 @@ extension ConsumerLoop {
     /// A classic queue hands on property flags that librabbitmq cannot read, and would do so on every new connection.
     /// Seen for the second time, such a message is rejected; writing is still safe after a failed read.
     private func rejectUnread(_ channel: UInt16, _ connection: borrowing Connection) {
-        guard let index = slot(on: channel), slots[index].isSubscribed,
+        guard let index = slot(on: channel), slots[index].isSubscribed, slots[index].subscription.rejectsUnreadable,
             case .deliver(let tag, true, let exchange, let routingKey)? = slots[index].assembler.begun
         else { return }
         try? connection.send(.reject(tag: tag), on: channel)

@@ -64,12 +64,20 @@ public struct Subscription: Sendable, Hashable {
     /// A lock (see ``AMQPConsumer/acquire(_:)``) without which the queue may not be consumed: when it is lost, the
     /// subscription ends with it and is not made again.
     public var lock: String?
+    /// Whether a message whose properties cannot be read is rejected (see ``ConsumerEvent/rejectedUnread(queue:exchange:routingKey:)``)
+    /// rather than breaking the connection each time: not for who only looks, since a queue without a dead-letter exchange
+    /// loses what is rejected.
+    public var rejectsUnreadable: Bool
 
-    public init(queue: String, prefetch: UInt16, bodyLimit: UInt64 = 64 << 20, lock: String? = nil) {
+    public init(
+        queue: String, prefetch: UInt16, bodyLimit: UInt64 = 64 << 20, lock: String? = nil,
+        rejectsUnreadable: Bool = true
+    ) {
         self.queue = queue
         self.prefetch = max(prefetch, 1)
         self.bodyLimit = bodyLimit
         self.lock = lock
+        self.rejectsUnreadable = rejectsUnreadable
     }
 }
 

@@ -110,9 +110,20 @@ struct CrossChecks {
                 Keys.deadLetterQueue.path, "is also answers.queue, choose another name for one of them",
                 with: [Keys.resultsQueue.path])
         }
+        let others =
+            settings.consumedQueues.map { ($0.name, [Keys.queuesSection, $0.name]) } + [
+                (answers.queue, Keys.resultsQueue.path), (answers.deadLetterQueue, Keys.deadLetterQueue.path),
+            ]
+        if let (_, path) = others.first(where: { $0.0 == settings.deadLetters.auditQueue }) {
+            sources.report(
+                Keys.auditQueue.path,
+                "is also the queue of \(path.joined(separator: ".")), choose another name for one of them", with: [path]
+            )
+        }
         let closed =
             settings.consumedQueues.map { ($0.name, "the commands queue") } + [
-                (answers.deadLetterQueue, "the dead-letter queue")
+                (answers.deadLetterQueue, "the dead-letter queue"),
+                (settings.deadLetters.auditQueue, "the audit queue"),
             ]
         for pattern in answers.allowReplyTo {
             guard let (queue, what) = closed.first(where: { pattern.matches($0.0) }) else { continue }

@@ -115,6 +115,14 @@ extension ValueForm where Value: RawRepresentable<String> {
     }
 }
 
+extension Duration {
+    /// Reads a duration as settings have it: a whole number with a unit, such as `30s`, `12h` or `14d`.
+    public init?(settingText text: String) {
+        guard let milliseconds = try? Units.parse(text, units: Units.durations, example: "30s") else { return nil }
+        self = .milliseconds(milliseconds)
+    }
+}
+
 /// Numbers with a unit.
 enum Units {
     typealias Unit = (name: String, factor: Int)

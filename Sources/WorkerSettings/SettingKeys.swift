@@ -65,6 +65,12 @@ enum Keys {
     static let copyDirectReplies = SettingKey(
         "answers.copyDirectReplies", .boolean, fallback: "true",
         "Whether answers by direct reply-to, which are best effort, also go to `answers.queue`.")
+    static let auditQueue = SettingKey(
+        "deadLetters.auditQueue", .queueName, fallback: "routing.audit",
+        "Where the trail goes of who replayed, discarded or resolved a dead letter, when and why.")
+    static let maximumAge = SettingKey(
+        "deadLetters.maximumAge", .duration(.seconds(60) ... .seconds(366 * 86_400)), shownDefault: "none",
+        "How old dead letters may get: `dead-letters discard --overdue` takes those away that are older.")
     static let confirmTimeout = SettingKey(
         "answers.confirmTimeout", .duration(.seconds(1) ... .seconds(600)), fallback: "30s",
         "How long a publish may wait for the broker's confirm.")
@@ -167,7 +173,7 @@ enum Keys {
         + [queueNames.entry, prefetch.entry, queueConcurrency.entry, defaultOrg.entry, queueContext.entry]
         + [allowedOrgs.entry]
         + [resultsQueue.entry, deadLetterQueue.entry, allowReplyTo.entry, copyDirectReplies.entry]
-        + [confirmTimeout.entry]
+        + [confirmTimeout.entry, auditQueue.entry, maximumAge.entry]
         + [store.entry, storeCAFile.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry]
         + [linger.entry]
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]

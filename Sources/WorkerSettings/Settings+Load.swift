@@ -90,6 +90,8 @@ extension SettingsReader {
             queue: value(Keys.resultsQueue), deadLetterQueue: value(Keys.deadLetterQueue),
             allowReplyTo: list(Keys.allowReplyTo), copyDirectReplies: value(Keys.copyDirectReplies),
             confirmTimeout: value(Keys.confirmTimeout))
+        let deadLetters = Settings.DeadLetters(
+            auditQueue: value(Keys.auditQueue), maximumAge: optional(Keys.maximumAge))
         let store = Settings.Store(
             location: value(Keys.store), caFile: optional(Keys.storeCAFile), retention: value(Keys.retention),
             failureRetention: value(Keys.failureRetention), lease: value(Keys.lease),
@@ -108,11 +110,10 @@ extension SettingsReader {
         let log = Settings.Log(
             level: value(Keys.logLevel), format: value(Keys.logFormat), buffer: value(Keys.logBuffer))
         return Settings(
-            worker: worker, amqp: amqp, queues: queues(worker), answers: answers, store: store, commands: commands,
-            http: http, orgsFolder: optional(Keys.orgsFolder), orgs: orgs(worker, commands), misconfigured: [],
-            admin: admin,
-            log: log
-        )
+            worker: worker, amqp: amqp, queues: queues(worker), answers: answers,
+            deadLetters: deadLetters, store: store, commands: commands, http: http,
+            orgsFolder: optional(Keys.orgsFolder),
+            orgs: orgs(worker, commands), misconfigured: [], admin: admin, log: log)
     }
 
     private mutating func queues(_ worker: Settings.Worker) -> [Settings.Queue] {

@@ -12,6 +12,7 @@ public struct Settings: Sendable, Hashable {
     /// The commands queues, in the order of the file; at least one. Names are unique.
     public var queues: [Queue]
     public var answers: Answers
+    public var deadLetters: DeadLetters
     public var store: Store
     public var commands: Commands
     public var http: HTTP
@@ -75,6 +76,14 @@ public struct Settings: Sendable, Hashable {
         public var defaultContext: String?
         /// Aliases or ids of the orgs that may use the queue; empty (default) allows all.
         public var allowedOrgs: [String]
+    }
+
+    /// What operators do with dead letters.
+    public struct DeadLetters: Sendable, Hashable {
+        /// Where the trail goes; default `routing.audit`.
+        public var auditQueue: String
+        /// How old dead letters may get before `discard --overdue` takes them away; 1 min to 366 d, default none.
+        public var maximumAge: Duration?
     }
 
     /// Where answers and dead letters go.
@@ -301,7 +310,8 @@ extension Settings {
         rules.retention = store.retention
         rules.transferDeadline = commands.transferDeadline
         rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
-        rules.reservedQueues = Set(consumedQueues.map(\.name) + [answers.deadLetterQueue])
+        rules.reservedQueues = Set(
+            consumedQueues.map(\.name) + [answers.deadLetterQueue, deadLetters.auditQueue])
         rules.honoursReplay = commands.honourReplay
         return rules
     }

@@ -90,6 +90,8 @@ extension Settings {
             (Keys.deadLetterQueue.entry, differs(\.answers.deadLetterQueue)),
             (Keys.copyDirectReplies.entry, differs(\.answers.copyDirectReplies)),
             (Keys.confirmTimeout.entry, differs(\.answers.confirmTimeout)),
+            (Keys.auditQueue.entry, differs(\.deadLetters.auditQueue)),
+            (Keys.maximumAge.entry, differs(\.deadLetters.maximumAge)),
             (Keys.store.entry, differs(\.store.location)),
             (Keys.storeCAFile.entry, differs(\.store.caFile)),
             (Keys.retention.entry, differs(\.store.retention)),

@@ -40,6 +40,10 @@ extension Settings {
           copyDirectReplies: true
           confirmTimeout: 30s
 
+        deadLetters:
+          auditQueue: routing.audit    # who replayed, discarded or resolved what, when and why
+          # maximumAge: 30d            # for `dead-letters discard --overdue`
+
         store:
           url: sqlite:route-worker.db  # memory: keeps nothing; or postgres://…, redis://…, rediss://…
           # caFile: /etc/route-worker/store-ca.pem

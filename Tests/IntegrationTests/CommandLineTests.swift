@@ -36,7 +36,9 @@ struct CommandLineTests {
         "Every command has help with examples",
         arguments: [
             [], ["run"], ["send"], ["sandbox"], ["topology"], ["topology", "declare"], ["topology", "check"], ["check"],
-            ["explain"], ["forget"], ["version"],
+            ["explain"], ["forget"], ["version"], ["dead-letters"], ["dead-letters", "list"], ["dead-letters", "show"],
+            ["dead-letters", "export"], ["dead-letters", "replay"], ["dead-letters", "discard"],
+            ["dead-letters", "resolve"], ["dead-letters", "trail"],
         ])
     func help(command: [String]) async throws {
         let run = try await Run(command + ["--help"])

@@ -79,6 +79,7 @@ final class WorkerHarness: Sendable {
     let results: String
     let deadLetters: String
     let replays: String
+    let audit: String
     private let options: HarnessOptions
     private let children = Collected<ChildProcess>()
 
@@ -94,6 +95,7 @@ final class WorkerHarness: Sendable {
         results = "\(name).results"
         deadLetters = "\(name).dead-letters"
         replays = "\(name).commands.replay"
+        audit = "\(name).audit"
         folder = try TemporaryFolder()
         let token = try folder.write("a-token\n", to: "token")
         let queueLines = zip(queues, options.queues).map { "  \($0): \($1.settings)" }.joined(separator: "\n")
@@ -114,6 +116,8 @@ final class WorkerHarness: Sendable {
             answers:
               queue: \(results)
               deadLetterQueue: \(deadLetters)
+            deadLetters:
+              auditQueue: \(audit)
             commands:
               replayQueue: \(replays)
             store:
@@ -263,7 +267,8 @@ final class WorkerHarness: Sendable {
 
     var topology: Topology {
         var topology = Topology(
-            commandsQueues: queues + [replays], resultsQueue: results, deadLetterQueue: deadLetters)
+            commandsQueues: queues + [replays], resultsQueue: results, deadLetterQueue: deadLetters,
+            auditQueue: audit)
         if let arguments = options.resultsArguments,
             let index = topology.queues.firstIndex(where: { $0.name == results })
         {

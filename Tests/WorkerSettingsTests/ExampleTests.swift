@@ -87,7 +87,10 @@ import Testing
             rules.replyAllowList
                 == contract.replyAllowList + [.prefix("routing.replies."), .queue("routing.results")])
         #expect(rules.honoursReplay == contract.honoursReplay)
-        #expect(rules.reservedQueues == ["routing.commands", "routing.commands.replay", "routing.dead-letters"])
+        #expect(
+            rules.reservedQueues == [
+                "routing.commands", "routing.commands.replay", "routing.dead-letters", "routing.audit",
+            ])
     }
 
     @Test func replayCountsCountOnTheReplayQueueAlone() throws {

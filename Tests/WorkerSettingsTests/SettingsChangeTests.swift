@@ -116,6 +116,7 @@ import Testing
             reconnect: .init(minimum: .zero, maximum: .zero))
         other.answers = .init(
             queue: "o", deadLetterQueue: "o", allowReplyTo: [], copyDirectReplies: false, confirmTimeout: .zero)
+        other.deadLetters = .init(auditQueue: "o", maximumAge: .seconds(60))
         other.queues[0].prefetch += 1
         other.queues[0].concurrency += 1
         other.queues.append(other.queues[0])

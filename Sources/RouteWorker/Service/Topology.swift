@@ -46,14 +46,15 @@ public struct Topology: Sendable, Hashable {
 
     /// High, since the worker counts deliveries itself and ends a command long before.
     public static let deliveryLimit: Int32 = 1000
-    /// Every look at the dead letters counts as a delivery of each.
+    /// Every look at the dead letters, or at the trail, counts as a delivery of each.
     public static let deadLetterDeliveryLimit: Int32 = 1_000_000
 
     public var queues: [Queue]
     private let commandsQueues: [String]
     private let deadLetterQueue: String
 
-    public init(commandsQueues: [String], resultsQueue: String, deadLetterQueue: String) {
+    /// - Parameter auditQueue: where operators leave the trail of what they do with dead letters.
+    public init(commandsQueues: [String], resultsQueue: String, deadLetterQueue: String, auditQueue: String? = nil) {
         self.commandsQueues = commandsQueues
         self.deadLetterQueue = deadLetterQueue
         queues = commandsQueues.map { name in
@@ -61,9 +62,12 @@ public struct Topology: Sendable, Hashable {
                 name: name,
                 arguments: Self.losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: Self.deliveryLimit))
         }
-        for (name, limit) in [
+        let others: [(String?, Int32)] = [
             (resultsQueue, Self.deliveryLimit), (deadLetterQueue, Self.deadLetterDeliveryLimit),
-        ] {
+            (auditQueue, Self.deadLetterDeliveryLimit),
+        ]
+        for (name, limit) in others {
+            guard let name else { continue }
             queues.append(
                 Queue(
                     name: name, arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))

@@ -79,6 +79,6 @@ extension Settings {
     var topology: Topology {
         Topology(
             commandsQueues: consumedQueues.map(\.name), resultsQueue: answers.queue,
-            deadLetterQueue: answers.deadLetterQueue)
+            deadLetterQueue: answers.deadLetterQueue, auditQueue: deadLetters.auditQueue)
     }
 }

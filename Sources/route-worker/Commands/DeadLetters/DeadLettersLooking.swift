@@ -1,0 +1,162 @@
+// `dead-letters list`, `show` and `export`: they only look.
+
+import ArgumentParser
+import DeadLetters
+import Foundation
+import IdempotencyStore
+import RoutingContract
+
+extension DeadLettersCommand {
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lists dead letters, the oldest first, or counts them by what they have in common.",
+            discussion: """
+                EXAMPLES
+                  route-worker dead-letters list -c worker.yaml
+                  route-worker dead-letters list -c worker.yaml --group
+                  route-worker dead-letters list -c worker.yaml --org acme --outcome unknown --newer-than 2h --json
+                """)
+
+        @OptionGroup var options: DeadLetterOptions
+        @OptionGroup(title: "Which") var filters: DeadLetterFilterOptions
+
+        @Option(
+            parsing: .singleValue, help: ArgumentHelp("The same as --failure.", valueName: "reason"))
+        var reason: [String] = []
+
+        @Flag(help: "Count them by outcome, reason and org.")
+        var group = false
+
+        @Flag(help: "As JSON, one object a line.")
+        var json = false
+
+        func run() async throws {
+            let settings = try options.settings.load(for: .tools)
+            let names = settings.orgNames
+            let now = StoreClock.system.now()
+            var filter = try filters.filter(settings, names, now: now)
+            filter.reasons.formUnion(reason)
+            var listing = DeadLetterListing(names, now: now, isGrouped: group, isJSON: json)
+            let look = try await options.withSession(settings, doing: "dead-letters list") { session in
+                try await session.deadLetters.look(keepsBodies: false) { deliveries in
+                    for delivery in deliveries {
+                        let letter = DeadLetter(delivery)
+                        if filter.matches(letter, names) { listing.add(letter) }
+                    }
+                    return []
+                }
+            }
+            let text = listing.text
+            if !text.isEmpty { print(text) }
+            if !json { say(listing.summary(of: look.seen)) }
+            look.sayIfCut()
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows the dead letters of a RequestId: what they say, properties, headers and body.",
+            discussion: """
+                Exits with 1 when there is none. The body is personal data.
+
+                EXAMPLES
+                  route-worker dead-letters show -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01
+                  route-worker dead-letters show -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --json
+                """)
+
+        @OptionGroup var options: DeadLetterOptions
+
+        @Argument(help: "The RequestId.")
+        var requestID: String
+
+        @Flag(help: "As JSON, one object for each.")
+        var json = false
+
+        func run() async throws {
+            let settings = try options.settings.load(for: .tools)
+            let names = settings.orgNames
+            var filter = DeadLetterFilter()
+            filter.requests = [RequestID(requestID)?.description ?? requestID.lowercased()]
+            var found: [DeadLetter] = []
+            let look = try await options.withSession(settings, doing: "dead-letters show") { session in
+                try await session.deadLetters.look(keepsBodies: true) { deliveries in
+                    found += deliveries.map { DeadLetter($0) }.filter { filter.matches($0, names) }
+                    return []
+                }
+            }
+            if json {
+                for letter in found { print(DeadLetterJSON.text(DeadLetterJSON.whole(letter, names), pretty: true)) }
+            } else if !found.isEmpty {
+                print(found.map { DeadLetterPage(letter: $0, names: names).text }.joined(separator: "\n\n"))
+            }
+            look.sayIfCut()
+            guard !found.isEmpty else {
+                throw CommandFailure.failed("no dead letter of \(requestID) among \(look.seen)")
+            }
+        }
+    }
+
+    struct Export: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Writes dead letters into a file, one JSON object a line, and leaves them where they are.",
+            discussion: """
+                All of each: what `list --json` prints, properties, headers, and the body as text (or `bodyBase64`, where it is
+                no UTF-8). The file can be read by its owner alone; it holds personal data.
+
+                EXAMPLES
+                  route-worker dead-letters export -c worker.yaml --output letters.jsonl
+                  route-worker dead-letters export -c worker.yaml --org acme --newer-than 1d --output - | jq .error
+                """)
+
+        @OptionGroup var options: DeadLetterOptions
+        @OptionGroup(title: "Which") var filters: DeadLetterFilterOptions
+
+        @Option(
+            parsing: .singleValue, help: ArgumentHelp("The same as --failure.", valueName: "reason"))
+        var reason: [String] = []
+
+        @Option(
+            name: .shortAndLong,
+            help: ArgumentHelp("The file, which must not exist; - is standard output.", valueName: "file"))
+        var output: String
+
+        func run() async throws {
+            let settings = try options.settings.load(for: .tools)
+            let names = settings.orgNames
+            var filter = try filters.filter(settings, names, now: StoreClock.system.now())
+            filter.reasons.formUnion(reason)
+            let file = try openOutput()
+            var count = 0
+            var bar: ProgressBar?
+            let look = try await options.withSession(settings, doing: "dead-letters export") { session in
+                try await session.deadLetters.look(
+                    keepsBodies: true, started: { bar = ProgressBar("exporting", total: $0) }
+                ) { deliveries in
+                    for letter in deliveries.map({ DeadLetter($0) }) where filter.matches(letter, names) {
+                        let line = DeadLetterJSON.text(DeadLetterJSON.whole(letter, names)) + "\n"
+                        do {
+                            try file.write(contentsOf: Data(line.utf8))
+                        } catch {
+                            throw CommandFailure.failed("cannot write \(output): \(error.localizedDescription)")
+                        }
+                        count += 1
+                    }
+                    bar?.update(count)
+                    return []
+                }
+            }
+            bar?.finish(count)
+            look.sayIfCut()
+        }
+
+        private func openOutput() throws -> FileHandle {
+            if output == "-" { return .standardOutput }
+            // Never over a file that is there, and for nobody else to read.
+            let descriptor = open(output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else {
+                throw CommandFailure.failed("cannot write \(output): \(String(cString: strerror(errno)))")
+            }
+            return FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        }
+    }
+}

@@ -1,0 +1,248 @@
+// `route-worker dead-letters` against a real broker, worker and store.
+
+import AMQP
+import AMQPMessage
+import CommandClient
+import DeadLetters
+import Failpoints
+import Foundation
+import InteractionSandbox
+import RoutingContract
+import TestSupport
+import Testing
+
+@Suite("dead-letters", .serialized, .showsWorkerLog, .timeLimit(.minutes(3)))
+struct DeadLetterTests {
+    private typealias Run = CommandLineTests.Run
+
+    /// One dead letter of each kind, in this order.
+    struct Failures {
+        let rejected = CommandSpec.route()
+        let invalid = CommandSpec.route(org: "nobody")
+        let expired = CommandSpec.route(deadline: -1)
+        let unknown = CommandSpec.route(org: "globex")
+
+        var all: [CommandSpec] { [rejected, invalid, expired, unknown] }
+        var ids: [String] { all.map(\.id) }
+    }
+
+    /// Lets a worker fail one command after another, and leaves their dead letters behind.
+    private func fail(_ failures: Failures, _ harness: WorkerHarness) async throws {
+        let worker = try await harness.startWorker()
+        try harness.sandbox.add(Fault(shorthand: "failure:10024@x1"))
+        for (index, command) in failures.all.enumerated() {
+            if command.id == failures.unknown.id { try harness.sandbox.add(Fault(shorthand: "reset-after@x1")) }
+            try await harness.send([command])
+            try await until("dead letter \(index + 1)") {
+                try await harness.ready(in: harness.deadLetters) == index + 1
+            }
+        }
+        #expect(await worker.stop() == .code(0))
+    }
+
+    private func run(_ harness: WorkerHarness, _ arguments: String...) async throws -> Run {
+        await Run(try harness.tool("dead-letters", arguments))
+    }
+
+    /// What the queue holds, without what the broker counts; with its count it hands headers out in another order.
+    private func content(_ harness: WorkerHarness, of queue: String? = nil) async throws -> [Message] {
+        var messages: [Message] = []
+        try await AMQPAdmin.withConnection(harness.broker) { admin in
+            let held = HeldQueue(admin, harness.broker, queue: queue ?? harness.deadLetters)
+            try await held.look(keepsBodies: true) { deliveries in
+                for var message in deliveries.map(\.message) {
+                    message.properties.headers.fields.removeAll { $0.key.hasPrefix("x-") }
+                    message.properties.headers.fields.sort { $0.key < $1.key }
+                    messages.append(message)
+                }
+                return []
+            }
+        }
+        return messages
+    }
+
+    private func calls(_ harness: WorkerHarness, _ command: CommandSpec) -> Int {
+        harness.sandbox.ledger().filter { $0.requestID == command.id }.count
+    }
+
+    private func objects(_ text: String) throws -> [[String: Any]] {
+        try text.split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+    }
+
+    @Test("Looking in every way, also interrupted, leaves order and content; one operator looks at a time")
+    func looking() async throws {
+        try await withHarness { harness in
+            let failures = Failures()
+            try await fail(failures, harness)
+            let before = try await content(harness)
+            #expect(before.map(\.requestID) == failures.ids)
+
+            var run = try await run(harness, "list")
+            #expect(run.exit == .code(0) && run.error.contains("4 dead letters"), "\(run.error)")
+            let lines = run.output.split(separator: "\n").dropFirst(2)
+            #expect(zip(lines, failures.ids).allSatisfy { $0.contains($1) } && lines.count == 4, "\(run.output)")
+            run = try await self.run(harness, "list", "--json", "--org", "00D000000000001AAA", "--newer-than", "1h")
+            let listed = try objects(run.output)
+            #expect(listed.map { $0["outcome"] as? String } == ["rejected", "expired"], "\(run.output)")
+            #expect(listed.first?["code"] as? Int == 10024 && listed.first?["org"] as? String == "acme")
+            run = try await self.run(harness, "list", "--group", "--older-than", "2020-01-01T00:00:00Z")
+            #expect(run.exit == .code(0) && run.output.isEmpty && run.error.contains("0 of 4 dead letters"))
+            run = try await self.run(harness, "list", "--group", "--reason", "org-unknown")
+            #expect(run.output.contains("invalid") && run.output.split(separator: "\n").count == 3, "\(run.output)")
+            run = try await self.run(harness, "show", failures.unknown.id.uppercased())
+            #expect(run.exit == .code(0) && run.output.contains("outcome       unknown"), "\(run.output)")
+            #expect(run.output.contains(#""routingType":"Initial"#))
+            run = try await self.run(harness, "show", newID())
+            #expect(run.exit == .code(1) && run.error.contains("among 4"), "\(run.error)")
+            let file = harness.folder.path("letters.jsonl")
+            run = try await self.run(harness, "export", "--output", file, "--outcome", "invalid")
+            #expect(run.exit == .code(0), "\(run.error)")
+            let exported = try objects(String(contentsOfFile: file, encoding: .utf8))
+            #expect(exported.map { $0["requestId"] as? String } == [failures.invalid.id])
+            #expect((exported.first?["body"] as? String).map { Array($0.utf8) } == failures.invalid.message.body)
+            run = try await self.run(harness, "export", "--output", file)
+            #expect(run.exit == .code(1) && run.error.contains("exists"), "\(run.error)")
+            #expect(try await content(harness) == before)
+
+            // Somebody is in the middle of it, and is gone all of a sudden.
+            let place = try DeadLetterPlace(
+                configuration: harness.broker, deadLetterQueue: harness.deadLetters, replayQueue: harness.replays,
+                resultsQueue: harness.results, auditQueue: harness.audit, confirmTimeout: .seconds(30))
+            struct Gone: Error {}
+            var waiting: ChildProcess?
+            await #expect(throws: Gone.self) {
+                try await OperatorSession.with(place, who: "alice@host") { session in
+                    try await session.deadLetters.look(keepsBodies: true) { _ in
+                        let second = try await self.run(harness, "list")
+                        #expect(second.exit == .code(1) && second.error.contains("alice@host"), "\(second.error)")
+                        let third = try harness.tool("dead-letters", ["list", "--wait"])
+                        try await third.line(containing: "alice@host; waiting")
+                        waiting = third
+                        throw Gone()
+                    }
+                }
+            }
+            run = await Run(try #require(waiting))
+            #expect(run.exit == .code(0) && run.error.contains("4 dead letters"), "\(run.error)")
+            #expect(try await content(harness) == before)
+        }
+    }
+
+    @Test(
+        "A replay is called for once; what needs consent or a deadline stays until it has them; all of it leaves a trail"
+    )
+    func replaying() async throws {
+        try await withHarness { harness in
+            let failures = Failures()
+            try await fail(failures, harness)
+            let before = try await content(harness)
+
+            var run = try await run(harness, "replay", "--all", "--dry-run")
+            #expect(run.exit == .code(1) && run.output.contains("would replay 1 of 4"), "\(run.output)\(run.error)")
+            for words in ["--deadline", "--accept-duplicate", "org-unknown"] { #expect(run.output.contains(words)) }
+            #expect(try await content(harness) == before)
+            #expect(try await harness.ready(in: harness.replays) == 0)
+            run = try await self.run(harness, "replay")
+            #expect(run.exit == .code(2) && run.error.contains("say which"), "\(run.error)")
+
+            // Killed when it has published and not acknowledged: the next one publishes the same once more.
+            let killed = try harness.tool(
+                "dead-letters", "replay", failures.rejected.id,
+                environment: [Failpoint.variable: Failpoint.afterConfirm.rawValue])
+            #expect(await killed.exit() == .signal(SIGKILL))
+            try await until("the dead letters to be back") { try await harness.ready(in: harness.deadLetters) == 4 }
+            #expect(try await content(harness) == before)
+            run = try await self.run(harness, "replay", failures.rejected.id, "--reason", "the flow is there now")
+            #expect(run.exit == .code(0) && run.output.contains("replayed 1 of 1"), "\(run.output)\(run.error)")
+            let published = try await content(harness, of: harness.replays)
+            #expect(published.count == 2 && published[0] == published[1])
+            #expect(published[0].body == failures.rejected.message.body)
+            #expect(try await content(harness) == Array(before.dropFirst()))
+
+            let collector = try harness.collectAnswers()
+            // The answers of the failures.
+            try await collector.first(4)
+            let worker = try await harness.startWorker()
+            var answers = try await collector.first(6).suffix(2)
+            #expect(answers.map(\.outcome) == [.succeeded, .succeeded] && answers.map(\.replay) == [1, 1])
+            #expect(answers.map(\.duplicate) == [false, true] && calls(harness, failures.rejected) == 2)
+
+            run = try await self.run(
+                harness, "replay", "--outcome", "expired", "--outcome", "unknown", "--deadline", "10m",
+                "--accept-duplicate", "--reason", "checked")
+            #expect(run.exit == .code(0) && run.output.contains("replayed 2 of 2"), "\(run.output)\(run.error)")
+            answers = try await collector.first(8).suffix(2)
+            #expect(answers.allSatisfy { $0.outcome == .succeeded && $0.replay == 1 && !$0.duplicate })
+            #expect(calls(harness, failures.expired) == 1 && calls(harness, failures.unknown) == 2)
+            #expect(try await content(harness).map(\.requestID) == [failures.invalid.id])
+            #expect(await worker.stop() == .code(0))
+
+            run = try await self.run(harness, "trail", "--json")
+            let trail = try objects(run.output)
+            // The one that was killed had left its entry.
+            #expect(trail.count == 4 && trail.allSatisfy { $0["action"] as? String == "replay" }, "\(run.output)")
+            #expect((trail.first?["by"] as? String)?.contains("@") == true)
+            #expect(trail[1]["reason"] as? String == "the flow is there now" && trail[1]["replay"] as? Int == 1)
+        }
+    }
+
+    @Test("Unknown outcomes are resolved once and answered; the rest can be discarded; both with a reason")
+    func closing() async throws {
+        try await withHarness(HarnessOptions(settings: ["deadLetters.maximumAge=1m"])) { harness in
+            let failures = Failures()
+            try await fail(failures, harness)
+            let collector = try harness.collectAnswers()
+            try await collector.first(4)
+
+            var run = try await run(harness, "resolve", failures.rejected.id, "--as", "failed", "--reason", "x")
+            #expect(run.exit == .code(1) && run.error.contains("unknown outcome"), "\(run.error)")
+            run = try await self.run(harness, "resolve", failures.unknown.id, "--as", "done", "--reason", "x")
+            #expect(run.exit == .code(2) && run.error.contains("succeeded or failed"), "\(run.error)")
+            run = try await self.run(
+                harness, "resolve", failures.unknown.id, "--as", "succeeded", "--reason", "seen in Salesforce")
+            #expect(run.exit == .code(0) && run.output.contains("in \(harness.results)"), "\(run.output)\(run.error)")
+            let answer = try #require(try await collector.first(5).last)
+            #expect(answer.outcome == .succeeded && answer.replay == 1 && answer.requestID == failures.unknown.id)
+            run = try await self.run(harness, "resolve", failures.unknown.id, "--as", "failed", "--reason", "x")
+            #expect(run.exit == .code(1) && run.error.contains("no dead letter"), "\(run.error)")
+            run = await Run(try harness.tool("explain", [failures.unknown.id]))
+            #expect(run.output.contains("outcome     succeeded"), "\(run.output)")
+            // Whoever asks again is told the same.
+            let worker = try await harness.startWorker()
+            try await harness.send([failures.unknown])
+            let again = try #require(try await collector.first(6).last)
+            #expect(again.outcome == .succeeded && again.duplicate && calls(harness, failures.unknown) == 1)
+            #expect(await worker.stop() == .code(0))
+
+            run = try await self.run(harness, "discard", "--all", "--reason", "x")
+            #expect(run.exit == .code(2) && run.error.contains("--yes"), "\(run.error)")
+            run = try await self.run(harness, "discard", "--overdue", "--reason", "age", "--yes")
+            #expect(run.exit == .code(0) && run.output.contains("discarded 0 of 0"), "\(run.output)\(run.error)")
+            run = try await self.run(harness, "discard", failures.expired.id, "--reason", "too late", "--yes")
+            #expect(run.exit == .code(0) && run.output.contains("discarded 1 of 1"), "\(run.output)\(run.error)")
+            #expect(
+                try await content(harness).map(\.requestID) == [failures.rejected.id, failures.invalid.id])
+            run = try await self.run(harness, "trail")
+            let lines = run.output.split(separator: "\n").dropFirst(2)
+            #expect(lines.count == 2 && lines.first?.contains("resolve as succeeded") == true, "\(run.output)")
+            #expect(lines.last?.contains("too late") == true)
+
+            try await harness.delete(harness.audit)
+            run = try await self.run(harness, "discard", "--all", "--reason", "x", "--yes")
+            #expect(run.exit == .code(1) && run.output.contains("topology declare"), "\(run.output)")
+            #expect(try await content(harness).count == 2)
+            try await harness.delete(harness.deadLetters)
+            run = try await self.run(harness, "list")
+            #expect(run.exit == .code(1) && run.error.contains("topology declare"), "\(run.error)")
+        }
+    }
+
+    @Test("A broker that cannot be reached is said")
+    func unreachable() async throws {
+        let run = try await CommandLineTests.Run(
+            ["dead-letters", "list", "--set", "amqp.url=amqp://127.0.0.1:1/"])
+        #expect(run.exit == .code(1) && run.error.contains("cannot connect"), "\(run.error)")
+    }
+}
