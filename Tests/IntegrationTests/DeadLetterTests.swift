@@ -239,6 +239,42 @@ struct DeadLetterTests {
         }
     }
 
+    @Test("Thousands keep their order; Ctrl-C in the middle of a replay leaves each in one place, and says so")
+    func interrupted() async throws {
+        try await withHarness { harness in
+            let letters = (0..<3000).map { _ in
+                var message = CommandSpec.route().message
+                message.properties.headers["Outcome"] = .string("exhausted")
+                message.properties.headers["DeadLetteredAt"] = .string("2026-03-01T12:00:00.000Z")
+                message.properties.messageID = newID()
+                return message
+            }
+            let ids = letters.map(\.requestID)
+            try await harness.publishUntilConfirmed(
+                letters.map { OutgoingMessage($0, routingKey: harness.deadLetters) })
+            // Each look hands out in the order in which the one before found and left them.
+            for _ in 0..<3 { #expect(try await content(harness).map(\.requestID) == ids) }
+
+            // Stopped with its first batch published, so that the signal is there before the next begins.
+            let replay = try harness.tool(
+                "dead-letters", "replay", "--outcome", "exhausted",
+                environment: [Failpoint.variable: Failpoint.afterConfirm.rawValue + ":stop"])
+            try await until("a replay that stands still") { try replay.isStopped }
+            replay.send(SIGINT)
+            replay.send(SIGCONT)
+            var run = await Run(replay)
+            #expect(run.exit == .code(1) && run.output.contains("interrupted"), "\(run.output)\(run.error)")
+            let left = try await content(harness).map(\.requestID)
+            let replayed = try await content(harness, of: harness.replays).map(\.requestID)
+            #expect(replayed + left == ids && !replayed.isEmpty && !left.isEmpty)
+            #expect(run.output.contains("replayed \(replayed.count) of"), "\(run.output)")
+
+            run = try await self.run(harness, "replay", "--all", "--limit", "7")
+            #expect(run.exit == .code(0) && run.output.contains("replayed 7 of 7"), "\(run.output)\(run.error)")
+            #expect(try await content(harness).map(\.requestID) == Array(left.dropFirst(7)))
+        }
+    }
+
     @Test("A broker that cannot be reached is said")
     func unreachable() async throws {
         let run = try await CommandLineTests.Run(

@@ -99,7 +99,7 @@ struct SuspensionTests {
 
 extension ChildProcess {
     /// Whether it was stopped by a signal (proc(5): the state after the name in parentheses).
-    fileprivate var isStopped: Bool {
+    var isStopped: Bool {
         get throws {
             let text = try String(contentsOfFile: "/proc/\(processID)/stat", encoding: .utf8)
             return text.suffix(after: ") ").first == "T"
