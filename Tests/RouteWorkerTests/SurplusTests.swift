@@ -41,6 +41,17 @@ import Testing
         #expect(share.dueAt == nil)
     }
 
+    @Test func whatStoreOrBrokerHoldUpIsNotTheOrgs() {
+        var share = PrefetchShare(prefetches: [100], concurrency: 10)
+        for _ in 0..<80 { _ = share.entered(0) }
+        for isLimited in [true, false] {
+            #expect(share.judge(isLimited: isLimited, isHeldUp: true, at(0)) == .watched)
+            #expect(share.judge(isLimited: isLimited, isHeldUp: true, at(250)) == .watched)
+            #expect(share.judge(isLimited: isLimited, isHeldUp: false, at(499)) == .watched)
+            #expect(share.judge(isLimited: isLimited, isHeldUp: false, at(500)) == .surplus)
+        }
+    }
+
     @Test mutating func anOrgThatItsOwnLimitsHoldUpHasToBeFaster() {
         for isLimited in [true, false] {
             var share = share

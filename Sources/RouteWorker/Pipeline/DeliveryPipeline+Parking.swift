@@ -78,7 +78,9 @@ extension DeliveryPipeline {
         guard parksOrgs, orgs[org]!.gate.isLive, orgs[org]!.policy.parking != nil, !orgs[org]!.cannotPark,
             orgs[org]!.refusedUntil <= now, settings.policies.count > 1
         else { return orgs[org]!.fresh.stopWatching() }
-        switch orgs[org]!.fresh.judge(isLimited: orgs[org]!.isLimited(slots: settings.concurrency, now: now), now) {
+        let isLimited = orgs[org]!.isLimited(slots: settings.concurrency, now: now)
+        let isHeldUp = 2 * orgs[org]!.calls < lanes.running(in: org)
+        switch orgs[org]!.fresh.judge(isLimited: isLimited, isHeldUp: isHeldUp, now) {
         case .fair: break
         case .watched: rearm(org)
         case .surplus:

@@ -260,7 +260,9 @@ extension DeliveryPipeline {
 
     private func call(_ command: RouteCommand, _ timeout: Duration) async -> CallResult {
         let began = moment().uptime
+        orgs[command.key.org]!.calls += 1
         let result = await api.perform(command, timeout: timeout)
+        orgs[command.key.org]!.calls -= 1
         metrics.called(for: command.key.org, took: moment().uptime - began, result)
         return result
     }

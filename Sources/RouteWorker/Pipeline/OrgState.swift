@@ -13,6 +13,8 @@ struct OrgState {
     var quietUntil: Duration = .zero
     /// Commands from commands queues that stand in lanes or are worked on.
     var fresh: PrefetchShare
+    /// Calls under way.
+    var calls = 0
     /// Deliveries kept away from the lanes while the gate is turning.
     var heldBack: [DeliveryPipeline.Work] = []
     /// The context of the command that met trouble, for orgs without a default.

@@ -5,7 +5,8 @@
 /// An org may hold what it works on and a quarter of the prefetch besides, but never more than three quarters. It holds
 /// *too much* where that is exceeded and the excess is not worked off: within ``patience`` fewer of its commands left than
 /// a quarter of the prefetch, or than all of it where it is the org's own limits that hold them up. So a burst passes that
-/// the worker takes as fast as it could park it.
+/// the worker takes as fast as it could park it. What store or broker hold up is no org's doing, and parking would wait for
+/// them as well.
 struct PrefetchShare: Sendable, Hashable {
     enum Judgement: Hashable {
         /// Within its share.
@@ -65,15 +66,16 @@ struct PrefetchShare: Sendable, Hashable {
 
     /// - Parameters:
     ///   - isLimited: the org may not be called as fast as the worker could.
+    ///   - isHeldUp: most of its commands in work are not being called for: they wait for the store or the broker.
     ///   - now: on a clock that never steps.
-    mutating func judge(isLimited: Bool, _ now: Duration) -> Judgement {
+    mutating func judge(isLimited: Bool, isHeldUp: Bool = false, _ now: Duration) -> Judgement {
         guard let prefetch = heldByQueue.indices.filter({ excess(in: $0) > 0 }).map({ prefetches[$0] }).min() else {
             stopWatching()
             return .fair
         }
         guard let since = watchedSince else { return watch(from: now) }
         guard now - since >= Self.patience else { return .watched }
-        guard leftSince < max(isLimited ? prefetch : prefetch / 4, 1) else { return watch(from: now) }
+        guard !isHeldUp, leftSince < max(isLimited ? prefetch : prefetch / 4, 1) else { return watch(from: now) }
         stopWatching()
         return .surplus
     }
