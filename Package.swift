@@ -220,7 +220,8 @@ let package = Package(
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
 
         .testTarget(
-            name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
+            name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract", "TestSupport", "Yams"],
+            swiftSettings: settings),
         .testTarget(
             name: "AMQPTests", dependencies: ["AMQP", "AMQPMessage", "RoutingContract"], swiftSettings: settings),
         // The AMQP client against a real broker, which `deploy/test` starts.
