@@ -138,6 +138,16 @@ public final class InteractionClient: RoutingAPI {
         }
     }
 
+    /// Opens a connection to an org, TLS and proxy included, sends nothing over it and closes it.
+    ///
+    /// - Returns: why there is none, or `nil`.
+    public func connect(to org: OrgID) async -> CallFailure? {
+        guard let found = orgs.withLockedValue({ $0.prepared[org] }) else {
+            return CallFailure(CallFailure.Reason.orgNotConfigured, "org \(org) has no endpoint")
+        }
+        return await pool.connect(to: found.origin)
+    }
+
     /// Calls once more with another token, within the same deadline; `nil` where there is none, or no time is left. The
     /// refused request had no effect, so that this is no second one.
     private func performAgain(

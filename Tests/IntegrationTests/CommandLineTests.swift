@@ -121,6 +121,17 @@ struct CommandLineTests {
             run = await Run(try harness.tool("check", "--org", "globex"))
             #expect(run.exit == .code(0) && run.output.contains("ok    org globex:"), "\(run.output)")
             #expect(!run.output.contains("acme"))
+            let requests = harness.sandbox.summary().totals
+            run = await Run(try harness.tool("run", "--dry-run"))
+            #expect(run.exit == .code(0), "\(run.output)")
+            for part in ["configuration", "broker", "queues", "store"] {
+                #expect(run.output.contains("ok    \(part):"))
+            }
+            #expect(run.output.contains("ok    org acme: there is a token, and http://127.0.0.1:"))
+            #expect(harness.sandbox.summary().totals == requests)
+            run = await Run(try harness.tool("run", "--dry-run", "--set", "orgs.acme.baseURL=http://127.0.0.1:1"))
+            #expect(run.exit == .code(1) && run.output.contains("FAIL  org acme: http://127.0.0.1:1"), "\(run.output)")
+
             run = await Run(try harness.tool("check", "--org", "nobody"))
             #expect(run.exit == .code(78) && run.error.contains("acme, globex"), "\(run.error)")
 

@@ -43,6 +43,23 @@ actor HTTPPool {
         }
     }
 
+    /// Opens a connection and closes it again. Bounded by the limits of its phases.
+    ///
+    /// - Returns: why there is none, or `nil`.
+    func connect(to origin: Origin) async -> CallFailure? {
+        await withCheckedContinuation { continuation in
+            connector.connect(to: origin) { result in
+                switch result {
+                case .success(let channel):
+                    channel.close(promise: nil)
+                    continuation.resume(returning: nil)
+                case .failure(let failure):
+                    continuation.resume(returning: failure.failure)
+                }
+            }
+        }
+    }
+
     /// Ends every call and closes every connection. For after the drain: a call in flight ends with an unknown effect.
     func shutDown() {
         isShutDown = true

@@ -28,6 +28,7 @@ struct RunCommand: AsyncParsableCommand {
               AMQP_URL=amqps://worker:…@mq.example.com STORE_URL=sqlite:/var/lib/route-worker/store.db \\
                 route-worker run -c worker.yaml
               route-worker run -c worker.yaml --set worker.concurrency=128
+              route-worker run -c worker.yaml --dry-run       would it start? consumes nothing, calls nothing
             """)
 
     @OptionGroup var options: SettingsOptions
@@ -35,7 +36,14 @@ struct RunCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Written when the worker consumes all its queues.", valueName: "file"))
     var readyFile: String?
 
+    @Flag(help: "Only show that broker, queues, store, tokens and Salesforce's hosts can be reached, and end.")
+    var dryRun = false
+
     func run() async throws {
+        if dryRun {
+            var inspection = Inspection(try options.load(for: .worker), trial: .connection)
+            return try await inspection.run()
+        }
         // A reload that is asked for before the worker is up must not end it; what it is about is read below.
         signal(SIGHUP, SIG_IGN)
         let settings = try options.load(for: .worker)
