@@ -60,6 +60,8 @@ struct CommandLineTests {
         arguments: [
             ["walk"], ["run", "--fast"], ["send"], ["send", "--generate", "some"], ["run", "--set", "novalue"],
             ["send", "--generate", "5", "--conversation", "c"], ["sandbox", "--fault", "503@often"],
+            ["dead-letters", "list", "--older-than", "soon"], ["dead-letters", "list", "--outcome", "bad"],
+            ["dead-letters", "replay", "--all", "--deadline", "0s"], ["dead-letters", "discard", "--all", "--yes"],
         ])
     func usage(arguments: [String]) async throws {
         let run = try await Run(arguments)

@@ -214,7 +214,19 @@ struct DeadLetterTests {
             try await harness.send([failures.unknown])
             let again = try #require(try await collector.first(6).last)
             #expect(again.outcome == .succeeded && again.duplicate && calls(harness, failures.unknown) == 1)
+            // One that asked from a queue which is gone.
+            let gone = CommandSpec.route(org: "globex").replying(to: "routing.replies.\(newID())")
+            try harness.sandbox.add(Fault(shorthand: "reset-after@x1"))
+            try await harness.send([gone])
+            try await until("its dead letter") { try await harness.ready(in: harness.deadLetters) == 4 }
             #expect(await worker.stop() == .code(0))
+            run = try await self.run(
+                harness, "resolve", gone.id, "--org", "globex", "--command", "route", "--as", "failed", "--reason",
+                "no routing")
+            #expect(run.exit == .code(0) && run.output.contains("is gone"), "\(run.output)\(run.error)")
+            let failed = try #require(try await collector.first(7).last)
+            #expect(failed.outcome == .exhausted && failed.reason == "resolved-failed" && failed.requestID == gone.id)
+            #expect(failed.errorMessage == "no routing")
 
             run = try await self.run(harness, "discard", "--all", "--reason", "x")
             #expect(run.exit == .code(2) && run.error.contains("--yes"), "\(run.error)")
@@ -226,7 +238,7 @@ struct DeadLetterTests {
                 try await content(harness).map(\.requestID) == [failures.rejected.id, failures.invalid.id])
             run = try await self.run(harness, "trail")
             let lines = run.output.split(separator: "\n").dropFirst(2)
-            #expect(lines.count == 2 && lines.first?.contains("resolve as succeeded") == true, "\(run.output)")
+            #expect(lines.count == 3 && lines.first?.contains("resolve as succeeded") == true, "\(run.output)")
             #expect(lines.last?.contains("too late") == true)
 
             try await harness.delete(harness.audit)

@@ -211,8 +211,8 @@ struct OperatorPass {
                 var bar: ProgressBar?
                 let report = try await run.run(
                     progress: { seen, total, done in
-                        if bar == nil { bar = ProgressBar(isDry ? "looking" : words.done, total: total) }
-                        bar?.update(seen, note: "\(done) done")
+                        if bar == nil { bar = ProgressBar("looked at", total: total) }
+                        bar?.update(seen, note: "\(isDry ? words.wouldBeDone : words.done) \(done)")
                     }, shouldStop: { interruption.isAsked })
                 bar?.finish(report.look.seen)
                 return OperatorReport(

@@ -45,7 +45,7 @@ struct DeadLetterFilterOptions: ParsableArguments {
     @Option(
         parsing: .singleValue,
         help: ArgumentHelp(
-            "Only this outcome: rejected, invalid, conflict, expired, exhausted or unknown; may be repeated.",
+            "Only this outcome: rejected, invalid, conflict, expired, exhausted or unknown (or succeeded and superseded, where the answer had nowhere to go); may be repeated.",
             valueName: "outcome"))
     var outcome: [String] = []
 
@@ -68,10 +68,9 @@ struct DeadLetterFilterOptions: ParsableArguments {
     var newerThan: String?
 
     func validate() throws {
-        for outcome in outcome where Outcome(rawValue: outcome)?.isFailure != true {
+        for outcome in outcome where Outcome(rawValue: outcome) == nil {
             throw ValidationError(
-                "--outcome \(outcome): dead letters are "
-                    + Outcome.allCases.filter(\.isFailure).map(\.rawValue).joined(separator: ", "))
+                "--outcome \(outcome): outcomes are " + Outcome.allCases.map(\.rawValue).joined(separator: ", "))
         }
         for (option, text) in [("--older-than", olderThan), ("--newer-than", newerThan)] {
             if let text { _ = try Self.moment(text, option, before: Timestamp(milliseconds: 0)) }
