@@ -131,8 +131,14 @@ struct CommandLineTests {
             }
             #expect(run.output.contains("ok    org acme: there is a token, and http://127.0.0.1:"))
             #expect(harness.sandbox.summary().totals == requests)
-            run = await Run(try harness.tool("run", "--dry-run", "--set", "orgs.acme.baseURL=http://127.0.0.1:1"))
+            let file = URL(fileURLWithPath: harness.configFile)
+            let configuration = try String(contentsOf: file, encoding: .utf8)
+            // Nobody listens on port 1.
+            try configuration.replacing(/127.0.0.1:\d+\n/, with: "127.0.0.1:1\n").write(
+                to: file, atomically: true, encoding: .utf8)
+            run = await Run(try harness.tool("run", "--dry-run"))
             #expect(run.exit == .code(1) && run.output.contains("FAIL  org acme: http://127.0.0.1:1"), "\(run.output)")
+            try configuration.write(to: file, atomically: true, encoding: .utf8)
 
             run = await Run(try harness.tool("check", "--org", "nobody"))
             #expect(run.exit == .code(78) && run.error.contains("acme, globex"), "\(run.error)")
