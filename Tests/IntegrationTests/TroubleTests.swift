@@ -28,7 +28,8 @@ struct TroubleTests {
             #expect(harness.sandbox.ledger(LedgerFilter(org: "00D000000000001")).count == 2)
             await worker.crash()
             #expect(try await harness.left(in: harness.queues[0]) == 20)
-            #expect(try await harness.left(in: harness.queues[1]) == 0)
+            // The acknowledgement of the last one may not have left yet.
+            #expect(try await harness.left(in: harness.queues[1]) <= 1)
         }
     }
 
