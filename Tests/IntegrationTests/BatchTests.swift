@@ -46,8 +46,8 @@ struct BatchTests {
             // The latency keeps calls under way at every moment.
             options.sandbox.faults = [try Fault(shorthand: "503@2%"), try Fault(shorthand: "latency=50-150")]
             try await withHarness(options) { harness in
-                // A quorum queue that was made within the second before its broker is killed stays unusable (RabbitMQ 3.10):
-                // those that a worker makes when it needs them must not be such.
+                // A quorum queue made within the second before its broker is killed stays unusable (RabbitMQ 3.10): those
+                // that a worker makes when it needs them must not be such.
                 #expect(await CommandLineTests.Run(try harness.tool("topology", "declare", "--parking")).exit == .code(0))
                 var worker = try await harness.startWorker()
                 let answers = try harness.collectAnswers()
