@@ -48,7 +48,8 @@ struct BatchTests {
             try await withHarness(options) { harness in
                 // A quorum queue made within the second before its broker is killed stays unusable (RabbitMQ 3.10): those
                 // that a worker makes when it needs them must not be such.
-                #expect(await CommandLineTests.Run(try harness.tool("topology", "declare", "--parking")).exit == .code(0))
+                let declared = await CommandLineTests.Run(try harness.tool("topology", "declare", "--parking"))
+                #expect(declared.exit == .code(0))
                 var worker = try await harness.startWorker()
                 let answers = try harness.collectAnswers()
                 let commands = batch.messages(to: harness.queues[0])
