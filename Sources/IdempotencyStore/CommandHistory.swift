@@ -211,7 +211,9 @@ public struct CommandHistory: Sendable, Hashable {
             case .seenAgain(let earlier) = entry.event, earlier.kind == again.kind
         else { return note(.seenAgain(again), at: again.lastAt) }
         var both = again
-        both.count = earlier.count + again.count
+        // Read from a database, where anything may stand.
+        let (sum, isTooLarge) = earlier.count.addingReportingOverflow(again.count)
+        both.count = isTooLarge ? .max : sum
         entry.event = .seenAgain(both)
         write(encoded.dropLast().map(Array.init) + [HistoryCodec.encode(entry)], dropped: dropped)
     }

@@ -111,10 +111,7 @@ final class RedisConnection: ChannelInboundHandler, NIOScheduledCallbackHandler 
         return try replies.get()
     }
 
-    func close() {
-        finish(.failure(.lost("the connection was closed")))
-        channel.close(promise: nil)
-    }
+    func close() { fail(.lost("the connection was closed")) }
 
     private func start(
         _ pipeline: RedisPipeline, _ deadline: ContinuousClock.Instant,

@@ -182,16 +182,18 @@ actor RedisSession {
         let replies = batch.map { decisions.perform($0) }
 
         var pipeline = RedisPipeline()
-        let commands = decisions.commands.filter { $0.value.isChanged }
-        let marks = decisions.marks.filter { $0.value.isChanged }
+        var commands: [(KeyBytes, BatchDecisions.Command)] = []
+        for (key, command) in decisions.commands where command.isChanged { commands.append((key, command)) }
+        var marks: [(KeyBytes, BatchDecisions.Mark)] = []
+        for (key, mark) in decisions.marks where mark.isChanged { marks.append((key, mark)) }
         let writes = commands.count + marks.count
         if writes > 0 {
             pipeline.command("EVALSHA", arguments: 3 + 4 * writes)
             pipeline.argument(scripts.write)
             pipeline.argument(Self.digits(writes + 1))
             pipeline.argument(indexName)
-            for key in commands.keys { pipeline.argument(commandPrefix, key.bytes) }
-            for key in marks.keys { pipeline.argument(markPrefix, key.bytes) }
+            for (key, _) in commands { pipeline.argument(commandPrefix, key.bytes) }
+            for (key, _) in marks { pipeline.argument(markPrefix, key.bytes) }
             for (key, command) in commands {
                 pipeline.argument(found.values[key] ?? [])
                 pipeline.argument(command.record.map(RedisValues.encode) ?? [])

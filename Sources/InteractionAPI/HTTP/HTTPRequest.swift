@@ -15,20 +15,21 @@ struct HTTPRequest: Sendable {
 /// strings it would cost more than all the rest of a request.
 struct RequestHead: Sendable {
     private let method: HTTPMethod
-    private var bytes: [UInt8]
+    private var bytes: ByteBuffer
 
     init(_ method: HTTPMethod, uri: String) {
         self.method = method
-        bytes = Array("\(method.rawValue) \(uri) HTTP/1.1\r\n".utf8)
-        bytes.reserveCapacity(1024)
+        // Room for a token as well: whoever adds to a head that others share gets a copy of all of its room.
+        bytes = ByteBufferAllocator().buffer(capacity: 1024)
+        bytes.writeString("\(method.rawValue) \(uri) HTTP/1.1\r\n")
     }
 
     /// - Parameter value: must be safe as a header's: whoever lets it in has looked, see ``Swift/String/isHeaderSafe``.
     mutating func add(_ name: StaticString, _ value: String) {
         assert(value.isHeaderSafe)
-        name.withUTF8Buffer { bytes.append(contentsOf: $0) }
-        bytes.append(contentsOf: [UInt8(ascii: ":"), UInt8(ascii: " ")])
-        bytes.append(contentsOf: value.utf8)
+        bytes.writeStaticString(name)
+        bytes.writeStaticString(": ")
+        bytes.writeString(value)
         endLine()
     }
 
@@ -36,10 +37,10 @@ struct RequestHead: Sendable {
     consuming func request(with body: [UInt8]) -> HTTPRequest {
         add("Content-Length", String(body.count))
         endLine()
-        return HTTPRequest(method: method, head: ByteBuffer(bytes: bytes), body: body)
+        return HTTPRequest(method: method, head: bytes, body: body)
     }
 
     private mutating func endLine() {
-        bytes.append(contentsOf: [UInt8(ascii: "\r"), UInt8(ascii: "\n")])
+        bytes.writeStaticString("\r\n")
     }
 }

@@ -194,8 +194,8 @@ public actor DeliveryPipeline {
 
     public var isDraining: Bool { lanes.isClosed }
 
-    /// From now on deliveries are read and worked on by these, and orgs in trouble are probed at once. What was delivered before keeps what was read of it; what
-    /// was started keeps its policy.
+    /// From now on deliveries are read and worked on by these, and orgs in trouble are probed at once. What was delivered
+    /// before keeps what was read of it; what was started keeps its policy.
     ///
     /// - Parameters:
     ///   - queueDefaults: for each queue of the settings, in their order.

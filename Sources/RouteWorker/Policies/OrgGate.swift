@@ -123,12 +123,12 @@ struct OrgGate {
     /// Whether a fresh command that stands at the head of its lane goes to a lot.
     ///
     /// - Parameters:
-    ///   - conversation: a hash value of it.
+    ///   - conversation: a hash value of it; asked for only where it counts, since nearly every command passes here.
     ///   - isSurplus: the org holds more than its share.
-    func setsAside(_ conversation: Int, isSurplus: Bool) -> Bool {
+    func setsAside(_ conversation: @autoclosure () -> Int, isSurplus: Bool) -> Bool {
         switch state {
         case .live: false
-        case .overflowing: isSurplus || parkedConversations.contains(conversation)
+        case .overflowing: isSurplus || parkedConversations.contains(conversation())
         case .parked, .probing, .returning, .turning: true
         }
     }
