@@ -247,7 +247,7 @@ let package = Package(
         .testTarget(
             name: "InteractionSandboxTests",
             dependencies: [
-                "InteractionSandbox", "RoutingContract",
+                "InteractionSandbox", "RoutingContract", "TestSupport",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "CryptoExtras", package: "swift-crypto"),

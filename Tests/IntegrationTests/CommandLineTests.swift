@@ -193,16 +193,7 @@ struct CommandLineTests {
         var options = HarnessOptions()
         options.usesOrgsFolder = true
         try await withHarness(options) { harness in
-            let key = harness.folder.path("key.pem")
-            try await ChildProcess.run(
-                URL(fileURLWithPath: "/usr/bin/env"), ["openssl", "genrsa", "-out", key, "2048"])
-            let url = try await harness.sandbox.baseURL
-            _ = try harness.folder.write(
-                """
-                id: 00D000000000003
-                oauth: {tokenURL: "\(url)/services/oauth2/token", clientId: app, username: me@00D000000000003, keyFiles: [\(key)]}
-
-                """, to: "orgs/initech.yaml")
+            let key = try await harness.addOAuthOrg("initech")
             #expect(await Run(try harness.tool("check", "--org", "initech")).exit == .code(0))
             var fault = Fault(.status, match: .init(endpoint: .token), status: 400)
             fault.body = #"{"error":"\#(error)","error_description":"\#(said)"}"#

@@ -107,7 +107,7 @@ struct DeadLetterTests {
             #expect(try await content(harness) == before)
 
             // Somebody is in the middle of it, and is gone all of a sudden.
-            let place = try DeadLetterPlace(
+            let place = DeadLetterPlace(
                 configuration: harness.broker, deadLetterQueue: harness.deadLetters, replayQueue: harness.replays,
                 resultsQueue: harness.results, auditQueue: harness.audit, confirmTimeout: .seconds(30))
             struct Gone: Error {}

@@ -116,7 +116,7 @@ struct ForeignClientTests {
             }
             let ids = (0..<2).map { _ in newID() }
             for id in ids {
-                try await tool(
+                _ = try await tool(
                     "amqp-publish",
                     [
                         "-e", "", "-r", harness.queues[0], "-p", "-C", "application/json", "-H", "Command: route", "-H",

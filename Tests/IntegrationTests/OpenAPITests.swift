@@ -61,16 +61,7 @@ struct OpenAPITests {
             defer { proxy.send(SIGKILL) }
             let words = try await proxy.line(containing: "listening on port").split(separator: " ")
             let url = "http://127.0.0.1:\(try #require(words.last))"
-            let key = harness.folder.path("key.pem")
-            try await ChildProcess.run(
-                URL(fileURLWithPath: "/usr/bin/env"), ["openssl", "genrsa", "-out", key, "2048"])
-            _ = try harness.folder.write(
-                """
-                id: 00D000000000003
-                baseURL: \(url)
-                oauth: {tokenURL: "\(url)/services/oauth2/token", clientId: app, username: me@00D000000000003, keyFiles: [\(key)]}
-
-                """, to: "orgs/json.yaml")
+            try await harness.addOAuthOrg("json", url: url)
             _ = try harness.folder.write(
                 "id: 00D000000000004\nbaseURL: \(url)\nbodyFormat: multipart\n", to: "orgs/multipart.yaml")
             _ = try await harness.startWorker()

@@ -19,16 +19,7 @@ struct SecretsTests {
         try await withHarness(options) { harness in
             let fixed = "a-secret-that-nobody-else-may-know"
             _ = try harness.folder.write(fixed, to: "fixed")
-            let key = harness.folder.path("key.pem")
-            try await ChildProcess.run(
-                URL(fileURLWithPath: "/usr/bin/env"), ["openssl", "genrsa", "-out", key, "2048"])
-            let url = try await harness.sandbox.baseURL
-            _ = try harness.folder.write(
-                """
-                id: 00D000000000003
-                oauth: {tokenURL: "\(url)/services/oauth2/token", clientId: app, username: me@00D000000000003, keyFiles: [\(key)]}
-
-                """, to: "orgs/initech.yaml")
+            let key = try await harness.addOAuthOrg("initech")
             let worker = try await harness.startWorker()
             let answers = try harness.collectAnswers()
             var sent = 0

@@ -134,6 +134,26 @@ final class WorkerHarness: Sendable {
             """, to: "worker.yaml")
     }
 
+    /// Adds an org that gets its tokens from the sandbox, to the folder of orgs; see ``HarnessOptions/usesOrgsFolder``.
+    ///
+    /// - Parameters:
+    ///   - url: where its calls and token requests go; the sandbox's own by default.
+    /// - Returns: its key file.
+    @discardableResult
+    func addOAuthOrg(_ alias: String, url: String? = nil) async throws -> String {
+        let key = folder.path("key.pem")
+        try await ChildProcess.run(URL(fileURLWithPath: "/usr/bin/env"), ["openssl", "genrsa", "-out", key, "2048"])
+        let base = if let url { url } else { try await sandbox.baseURL }
+        _ = try folder.write(
+            """
+            id: 00D000000000003
+            baseURL: \(base)
+            oauth: {tokenURL: "\(base)/services/oauth2/token", clientId: app, username: me@00D000000000003, keyFiles: [\(key)]}
+
+            """, to: "orgs/\(alias).yaml")
+        return key
+    }
+
     // MARK: Workers
 
     /// Starts a worker and waits until it consumes all its queues.

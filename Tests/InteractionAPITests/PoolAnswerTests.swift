@@ -69,13 +69,21 @@ import Testing
     }
 
     @Test func redirectsAreNotFollowed() async throws {
-        let server = try await ScriptedServer()
-        try await withPool(server: server) { pool in
-            let location = "Location: http://127.0.0.1:\(server.port)/elsewhere\r\n"
-            let answer = try await answered(pool, server) { $0.answer("307 Temporary Redirect", "", headers: location) }
-            #expect(answer == CallAnswer(status: 307, body: []))
-            #expect(server.acceptedCount == 1)
+        // Neither on this host, nor to another, which would be shown the token.
+        let other = try await ScriptedServer()
+        for isOther in [false, true] {
+            let server = try await ScriptedServer()
+            try await withPool(server: server) { pool in
+                let port = isOther ? other.port : server.port
+                let location = "Location: http://127.0.0.1:\(port)/elsewhere\r\n"
+                let answer = try await answered(pool, server) {
+                    $0.answer("307 Temporary Redirect", "", headers: location)
+                }
+                #expect(answer == CallAnswer(status: 307, body: []))
+                #expect(server.acceptedCount == 1 && other.acceptedCount == 0)
+            }
         }
+        try await other.stop()
     }
 
     @Test(arguments: ["gzip", "br", "GZIP, identity"])

@@ -4,6 +4,7 @@ import Foundation
 import InteractionSandbox
 import RoutingContract
 import ServiceLifecycle
+import TestSupport
 import Testing
 
 @Suite struct ControlTests {
@@ -128,7 +129,7 @@ import Testing
         let port = try await sandbox.port
         let client = SandboxClient(baseURL: try await sandbox.baseURL)
         async let hanging = exchange(client.wire(request: UUID().uuidString), port: port)
-        while sandbox.ledger().isEmpty { try await Task.sleep(for: .milliseconds(2)) }
+        try await until("the request that hangs") { !sandbox.ledger().isEmpty }
         await group.triggerGracefulShutdown()
         try await running
         #expect(await hanging.received.isEmpty)

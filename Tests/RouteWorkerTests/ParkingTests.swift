@@ -69,11 +69,13 @@ import Testing
 
     @Test func freshCommandsDoNotOvertakeParkedOnes() async throws {
         try await stage([Self.noToken]) { stage in
-            for request in 1...40 {
-                stage.deliver(
-                    PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 3)"))
-                // Not awaited but spread: some come before the org is parked, some while it is and while it returns.
-                if request % 7 == 0 { try? await Task.sleep(for: .milliseconds(1)) }
+            // Some come before the org is parked, some while it is, and some while it returns or later.
+            for (requests, next) in [(1...14, "prepare"), (15...27, "subscribe"), (28...40, "unsubscribe")] {
+                for request in requests {
+                    stage.deliver(
+                        PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 3)"))
+                }
+                try await until(next) { stage.lots!.log.contains(next) }
             }
             try await until("all answers") { answers(stage).count >= 40 }
             for conversation in 0..<3 {
