@@ -167,6 +167,8 @@ public final class LogWriter: Sendable {
 
     /// What the thread does. It does not hold the writer, whose end ends it.
     private struct Drain: Sendable {
+        /// `nonisolated(unsafe)`: as with the writer's, only reached with its mutex held, but for `writing`, which is this
+        /// thread's alone while `isWriting`.
         nonisolated(unsafe) let shared: UnsafeMutablePointer<Shared>
         let delay: Duration
         let note: @Sendable (Int) -> [UInt8]
