@@ -1,7 +1,7 @@
 // Sends commands as a platform would, and waits for their answers.
 
 public import AMQP
-public import AMQPMessage
+import AMQPMessage
 import RoutingContract
 
 /// Publishes commands, confirmed, and collects their answers on a reply queue of its own.

@@ -1,6 +1,6 @@
 // Dead letters as JSON: what `list` and `show` print for programs, and the lines of an export. Pure.
 
-public import AMQPMessage
+import AMQPMessage
 import Foundation
 public import RoutingContract
 

@@ -1,7 +1,7 @@
 // Looks at what a queue holds without changing its order or content.
 
 public import AMQP
-public import AMQPMessage
+import AMQPMessage
 
 /// A queue whose messages are held while they are looked at, and go back in their order unless they are acked.
 ///

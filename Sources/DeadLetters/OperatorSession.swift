@@ -1,7 +1,7 @@
 // One operator at a time: the lock on the dead letters, and the connections that stand behind it.
 
 public import AMQP
-public import AMQPMessage
+import AMQPMessage
 
 /// Where dead letters are, and where what is done with them goes.
 public struct DeadLetterPlace: Sendable {

@@ -1,7 +1,7 @@
 // Closes an unknown outcome: what an operator found out is recorded, answered, and noted in the trail.
 
-public import AMQP
-public import AMQPMessage
+import AMQP
+import AMQPMessage
 public import IdempotencyStore
 public import RoutingContract
 
