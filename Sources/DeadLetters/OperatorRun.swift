@@ -39,25 +39,24 @@ public struct OperatorRun: Sendable {
     private static let chunk = 100
 
     private let session: OperatorSession
-    private let filter: DeadLetterFilter
-    private let names: OrgNames
     private let limit: Int
     private let isDry: Bool
+    private let isMeant: @Sendable (DeadLetter) -> Bool
     private let plan: @Sendable (DeadLetter) throws(OperatorError) -> Step
 
     /// - Parameters:
     ///   - limit: no more than so many are done.
     ///   - isDry: changes nothing.
+    ///   - isMeant: says which match.
     ///   - plan: decides; throws ``OperatorError/refused(_:)`` to leave one as it is.
     public init(
-        _ session: OperatorSession, _ filter: DeadLetterFilter, _ names: OrgNames, limit: Int = .max, isDry: Bool,
+        _ session: OperatorSession, limit: Int = .max, isDry: Bool, isMeant: @escaping @Sendable (DeadLetter) -> Bool,
         plan: @escaping @Sendable (DeadLetter) throws(OperatorError) -> Step
     ) {
         self.session = session
-        self.filter = filter
-        self.names = names
         self.limit = limit
         self.isDry = isDry
+        self.isMeant = isMeant
         self.plan = plan
     }
 
@@ -92,7 +91,7 @@ public struct OperatorRun: Sendable {
         var planned: [(receipt: Receipt, step: Step)] = []
         for delivery in deliveries where report.done + planned.count < limit {
             let letter = DeadLetter(delivery)
-            guard filter.matches(letter, names) else { continue }
+            guard isMeant(letter) else { continue }
             report.matched += 1
             do throws(OperatorError) {
                 planned.append((delivery.receipt, try plan(letter)))

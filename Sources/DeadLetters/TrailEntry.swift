@@ -7,7 +7,7 @@ public import RoutingContract
 /// One entry of the trail. Holds no body and nothing of a person beside the operator.
 public struct TrailEntry: Sendable, Hashable {
     public enum Action: String, Sendable, Hashable, CaseIterable {
-        case replay, discard, resolve
+        case replay, discard, resolve, forget
     }
 
     public static let schemaVersion = 1
@@ -52,6 +52,18 @@ public struct TrailEntry: Sendable, Hashable {
         deadLetterID = letter.message.properties.messageID
         acceptsDuplicate = terms.map(\.acceptsDuplicate)
         deadline = terms?.deadline
+    }
+
+    /// Says that a dead letter was removed because its person wanted to be forgotten: nothing of it that its publisher put
+    /// into words of their own.
+    public static func forget(_ letter: DeadLetter, of org: OrgID, at: Timestamp, by: String, reason: String?) -> Self {
+        var entry = TrailEntry(.forget, letter, at: at, by: by, reason: reason)
+        entry.requestID = entry.requestID.flatMap { RequestID($0)?.description }
+        entry.org = org.description
+        entry.command = entry.command.flatMap { CommandKind(rawValue: $0)?.rawValue }
+        // The publisher's own, where the worker could not write the dead letter.
+        if letter.outcome == nil { entry.deadLetterID = nil }
+        return entry
     }
 
     /// As it is published.

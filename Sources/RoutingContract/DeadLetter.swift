@@ -113,6 +113,14 @@ public enum ReplayRefusal: Error, Sendable, Hashable {
 }
 
 extension DeadLetter {
+    /// Whose command it was, as far as headers and body tell, whatever else is wrong with it.
+    public func conversation(_ decoder: CommandDecoder) -> (org: OrgID?, conversation: String?) {
+        switch decoder.decode(message, routingKey: "", queue: QueueDefaults(), now: Timestamp(milliseconds: 0)) {
+        case .success(let command): (command.key.org, command.conversation)
+        case .failure(let invalid): (invalid.org, invalid.conversation)
+        }
+    }
+
     /// The command to publish to the replay queue: the body byte for byte, its own properties and headers, and a replay
     /// count one above that of the command that failed. What would act again stays in ``HeaderName/original``, so that a
     /// dead letter which it may leave has the same one; of it the `message_id` alone comes back.

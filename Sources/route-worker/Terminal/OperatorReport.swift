@@ -13,6 +13,7 @@ struct OperatorReport {
 
     static let replay = Words(done: "replayed", wouldBeDone: "would replay")
     static let discard = Words(done: "discarded", wouldBeDone: "would discard")
+    static let forget = Words(done: "removed", wouldBeDone: "would remove")
 
     let report: OperatorRun.Report
     let words: Words

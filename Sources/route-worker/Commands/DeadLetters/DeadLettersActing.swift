@@ -202,22 +202,15 @@ struct OperatorPass {
         if let before { filter.before = before }
         let limit = selection.limit ?? .max
         let outcome = try await options.withSession(settings, doing: what) { session -> OperatorReport? in
+            func run(isDry: Bool) -> OperatorRun {
+                OperatorRun(
+                    session, limit: limit, isDry: isDry, isMeant: { [filter] in filter.matches($0, names) }, plan: plan)
+            }
             if asksFirst, !isDry {
-                let dry = try await OperatorRun(session, filter, names, limit: limit, isDry: true, plan: plan).run()
+                let dry = try await run(isDry: true).run()
                 guard dry.done == 0 || confirms(dry.done) else { return nil }
             }
-            return try await withInterruption { interruption in
-                let run = OperatorRun(session, filter, names, limit: limit, isDry: isDry, plan: plan)
-                var bar: ProgressBar?
-                let report = try await run.run(
-                    progress: { seen, total, done in
-                        if bar == nil { bar = ProgressBar("looked at", total: total) }
-                        bar?.update(seen, note: "\(isDry ? words.wouldBeDone : words.done) \(done)")
-                    }, shouldStop: { interruption.isAsked })
-                bar?.finish(report.look.seen)
-                return OperatorReport(
-                    report: report, words: words, isDry: isDry, isInterrupted: interruption.isAsked)
-            }
+            return try await withInterruption { try await run(isDry: isDry).shown(words, isDry: isDry, $0) }
         }
         guard let outcome else { throw CommandFailure.failed("nothing was changed") }
         print(outcome.text)
@@ -230,6 +223,22 @@ struct OperatorPass {
     private func confirms(_ count: Int) -> Bool {
         FileHandle.standardError.write(Data("\(words.done.dropLast(2)) \(count) dead letters? [y/N] ".utf8))
         return ["y", "yes"].contains(readLine()?.lowercased())
+    }
+}
+
+extension OperatorRun {
+    /// Runs it with a progress bar until it ends or somebody asks to stop.
+    func shown(_ words: OperatorReport.Words, isDry: Bool, _ interruption: Interruption) async throws
+        -> OperatorReport
+    {
+        var bar: ProgressBar?
+        let report = try await run(
+            progress: { seen, total, done in
+                if bar == nil { bar = ProgressBar("looked at", total: total) }
+                bar?.update(seen, note: "\(isDry ? words.wouldBeDone : words.done) \(done)")
+            }, shouldStop: { interruption.isAsked })
+        bar?.finish(report.look.seen)
+        return OperatorReport(report: report, words: words, isDry: isDry, isInterrupted: interruption.isAsked)
     }
 }
 
