@@ -40,6 +40,7 @@ final class PublisherLoop {
     /// The window was full and has not half emptied since: filling it up again for every single confirm would cost a
     /// turn of the loop and a packet per message.
     private var isFull = false
+    private var renewal = ChannelRenewal()
 
     init(
         shared: PublisherShared, limits: PublisherLimits, onResults: @escaping @Sendable ([PublishResult]) -> Void,
@@ -109,6 +110,21 @@ final class PublisherLoop {
             throw error.error
         }
         connection.releaseBuffers()
+        renewal.renewed(now: .now)
+    }
+
+    /// Replaces a channel on which the broker refuses what another one may be allowed to publish.
+    private func renewChannel(_ connection: borrowing Connection) throws(AMQPError) {
+        let error = AMQPError.channelClosed(code: 0, text: "replaced, since the broker refused what came over it")
+        failAll(error)
+        do {
+            try connection.closeChannel(Self.channel)
+        } catch {
+            throw error.error
+        }
+        assembler = FrameAssembler(bodyLimit: 0)
+        try openChannel(connection)
+        onEvent(.channelLost(error))
     }
 
     /// Turns round until the client closes or the connection is lost.
@@ -121,7 +137,14 @@ final class PublisherLoop {
             try drain(connection)
             takeIncoming()
             expire()
-            let hasMore = try publishWhatFits(connection)
+            let hasMore: Bool
+            switch renewal.step(isIdle: ledger.isEmpty, isBlocked: blockedBecause != nil, now: .now) {
+            case .publish: hasMore = try publishWhatFits(connection)
+            case .hold: hasMore = false
+            case .renew:
+                try renewChannel(connection)
+                hasMore = true
+            }
             tellResults()
             switch phase {
             case .running: break
@@ -328,6 +351,7 @@ final class PublisherLoop {
             case .nacked: tell(outgoing.waiter, .nacked)
             }
         }
+        if isNack { renewal.nacked(now: .now) } else { renewal.answered(now: .now) }
         if !isKnown { throw .protocolViolation("a confirm for \(sequence), which was not published") }
     }
 

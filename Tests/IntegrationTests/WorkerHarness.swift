@@ -19,7 +19,7 @@ struct HarnessOptions: Sendable {
     var orgs: [(alias: String, id: String, settings: String)] = []
     /// Settings over the file, `key=value`.
     var settings: [String] = []
-    /// The shared broker when absent.
+    /// The shared broker when absent; several of a cluster, separated by commas.
     var brokerURL: String?
     var store = Store.sqlite
     /// Arguments of the results queue, where they are not those of the topology.
@@ -89,7 +89,7 @@ final class WorkerHarness: Sendable {
         self.sandbox = sandbox
         brokerURL = try options.brokerURL ?? TestBroker.url
         broker = try AMQPConfiguration(
-            urls: [brokerURL], connectionName: name,
+            urls: brokerURL.split(separator: ",").map(String.init), connectionName: name,
             backoff: Backoff(minimum: .milliseconds(50), maximum: .seconds(1)))
         queues = options.queues.map { "\(name).\($0.suffix)" }
         results = "\(name).results"
@@ -216,13 +216,13 @@ final class WorkerHarness: Sendable {
         let publisher = try AMQPPublisher(broker)
         publisher.start()
         var left = messages[...]
-        while !left.isEmpty {
-            try Task.checkCancellation()
+        try await until("the confirms of \(left.count) messages") {
             let batch = Array(left.prefix(100))
             // Waits for a connection where there is none.
             let outcomes = await publisher.publish(batch, timeout: .seconds(30))
             let again = zip(batch, outcomes).filter { $0.1 != .confirmed }.map(\.0)
             left = again + left.dropFirst(batch.count)
+            return left.isEmpty
         }
         await publisher.close()
     }

@@ -27,19 +27,23 @@ public actor PrivateBroker {
     /// The port of ``url``.
     public nonisolated let port: Int
     /// Where its data and logs are.
-    private let folder: TemporaryFolder
+    private nonisolated let folder: TemporaryFolder
 
     /// Starts one and waits until it accepts logins.
     ///
     /// - Parameters:
     ///   - plugins: such as `rabbitmq_consistent_hash_exchange`.
     ///   - settings: further lines of `rabbitmq.conf`, `key = value`.
-    fileprivate init(tls: TLSFiles?, plugins: [String], settings: [String]) async throws {
+    ///   - first: the broker whose cluster it joins.
+    fileprivate init(
+        tls: TLSFiles? = nil, plugins: [String] = [], settings: [String] = [], joining first: PrivateBroker? = nil
+    ) async throws {
         let folder = try TemporaryFolder()
         var arguments = ["--owner", String(ProcessInfo.processInfo.processIdentifier)]
         if let tls { arguments += ["--tls", tls.certificateAuthority, tls.certificate, tls.privateKey] }
         if !plugins.isEmpty { arguments += ["--plugins", plugins.joined(separator: ",")] }
         for setting in settings { arguments += ["--set", setting] }
+        if let first { arguments += ["--join", first.folder.url.path] }
         try await Self.script("start", folder, arguments)
 
         var values: [Substring: String] = [:]
@@ -112,6 +116,28 @@ public func withPrivateBroker<Value>(
         return value
     } catch {
         try? await broker.stop()
+        throw error
+    }
+}
+
+/// Starts a cluster of brokers, hands its nodes to `body`, and stops them whether `body` returns or throws.
+///
+/// Starting takes as long as that of so many brokers, one after another.
+public func withPrivateCluster<Value>(
+    of count: Int, _ body: ([PrivateBroker]) async throws -> Value
+) async throws -> Value {
+    var nodes: [PrivateBroker] = []
+    // The first is stopped last: its epmd is that of all.
+    func stop() async throws {
+        for node in nodes.reversed() { try await node.stop() }
+    }
+    do {
+        while nodes.count < count { nodes.append(try await PrivateBroker(joining: nodes.first)) }
+        let value = try await body(nodes)
+        try await stop()
+        return value
+    } catch {
+        try? await stop()
         throw error
     }
 }

@@ -46,14 +46,15 @@ public struct PipelineSettings: Sendable {
         public var deadLetterQueue: String
         /// Whether an answer to a direct reply-to, which nobody can confirm to have been read, also goes to `queue`.
         public var copiesDirectReplies: Bool
-        /// How often a nacked answer is published before its command becomes a dead letter.
+        /// How often a nacked answer is published before its command becomes a dead letter. Eight attempts, with the
+        /// waits between them, outlast the election of a quorum queue's leader.
         public var publishAttempts: Int
         /// How long a publish may wait for the broker's confirm.
         public var confirmTimeout: Duration
 
         public init(
             queue: String = "routing.results", deadLetterQueue: String = "routing.dead-letters",
-            copiesDirectReplies: Bool = true, publishAttempts: Int = 5, confirmTimeout: Duration = .seconds(30)
+            copiesDirectReplies: Bool = true, publishAttempts: Int = 8, confirmTimeout: Duration = .seconds(30)
         ) {
             self.queue = queue
             self.deadLetterQueue = deadLetterQueue
