@@ -20,8 +20,11 @@ struct RouteBenchCommand: AsyncParsableCommand {
               RouteBench steady --commands 1000000        is memory flat?
               RouteBench growth --rows 10000000           does the cost grow with what is stored?
               RouteBench stores                           claims and records a second, and their cost, for each store
+              RouteBench trouble                          what orgs notice of others that are in trouble
             """,
-        subcommands: [WorkerCommand.self, SteadyCommand.self, GrowthCommand.self, StoresCommand.self],
+        subcommands: [
+            WorkerCommand.self, SteadyCommand.self, GrowthCommand.self, StoresCommand.self, TroubleCommand.self,
+        ],
         defaultSubcommand: WorkerCommand.self)
 }
 

@@ -17,6 +17,8 @@ struct RouteStub: AsyncParsableCommand {
               GET  /calls             per RequestId 36 bytes, little-endian: RequestId, count (4), arrival and answer
                                       (8 each, nanoseconds of the machine's monotonic clock, of the last call)
               POST /reset?delay=20    forgets what was counted; answers take 20 ms from now on
+              POST /refuse            every call is answered with 503 and not counted, until
+              POST /accept
 
             EXAMPLES
               RouteStub

@@ -8,6 +8,8 @@ import RoutingContract
 final class StubDesk {
     var ledger = CallLedger()
     var delay: TimeAmount
+    /// Whether calls are answered with 503: they have no effect and are not counted.
+    var refuses = false
 
     init(delay: TimeAmount) {
         self.delay = delay
@@ -94,6 +96,8 @@ final class StubHandler: ChannelInboundHandler {
 
     private func take(_ request: StubRequest, _ context: ChannelHandlerContext) {
         switch request.target {
+        case "/api/v1/route" where desk.refuses:
+            context.writeAndFlush(wrapOutboundOut(Self.unavailable), promise: nil)
         case "/api/v1/route":
             if let key = request.key { desk.ledger.arrived(key) }
             guard desk.delay > .zero else { return answer(request.key, context) }
@@ -112,9 +116,11 @@ final class StubHandler: ChannelInboundHandler {
                 desk.delay = .milliseconds(delay)
             }
             send([], context)
+        case "/refuse", "/accept":
+            desk.refuses = request.target == "/refuse"
+            send([], context)
         default:
-            context.write(wrapOutboundOut(Self.notFound), promise: nil)
-            context.flush()
+            context.writeAndFlush(wrapOutboundOut(Self.notFound), promise: nil)
         }
     }
 
@@ -140,6 +146,9 @@ final class StubHandler: ChannelInboundHandler {
                 + "Content-Type: application/json;charset=utf-8\r\nCache-Control: no-cache, no-store\r\n"
                 + "X-Request-Id: 5b7c6a301f3e4f559d0a6a52f5a7a001\r\nContent-Length: \(body.utf8.count)\r\n\r\n" + body)
     }()
+
+    private static let unavailable = ByteBuffer(
+        string: "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
     private static let notFound = ByteBuffer(string: "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 }

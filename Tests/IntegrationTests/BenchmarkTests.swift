@@ -64,6 +64,33 @@ struct BenchmarkTests {
         #expect(await child.exit() == .code(1))
     }
 
+    private struct TroubleResult: Decodable {
+        struct Phase: Decodable {
+            var name: String
+            var commands: Int
+        }
+
+        var phases: [Phase]
+        var audit: [String: Int]
+    }
+
+    @Test("Orgs in trouble are told from the others, and lose nothing")
+    func measuresTrouble() async throws {
+        let folder = try TemporaryFolder()
+        try await ChildProcess.run(
+            ChildProcess.product("RouteBench"),
+            [
+                "trouble", "--orgs", "10", "--in-trouble", "2", "--rate", "50", "--seconds", "1", "--seconds", "3",
+                "--seconds", "1", "--json", folder.path("report.json"),
+            ])
+        let result = try JSONDecoder().decode(
+            TroubleResult.self, from: Data(contentsOf: URL(fileURLWithPath: folder.path("report.json"))))
+        #expect(result.phases.map(\.name) == ["before", "in trouble", "after"])
+        // Eight of ten orgs are well.
+        #expect(result.phases.map(\.commands) == [40, 120, 40])
+        #expect(result.audit.count == 7 && result.audit.values.allSatisfy { $0 == 0 })
+    }
+
     private struct StoresReport: Decodable {
         struct Milliseconds: Decodable {
             var median: Double

@@ -7,13 +7,16 @@ import RoutingContract
 struct CommandLoad: Sendable {
     static let org = "00DSB0000000001"
 
+    /// Who the commands are for, in turn.
+    let orgs: [String]
     /// Tells the runs apart, so that a store that serves several never has seen a RequestId.
     private let seed: UInt64
     let queue: String
 
-    init(queue: String) {
+    init(queue: String, orgs: [String] = [Self.org]) {
         seed = .random(in: .min ... .max)
         self.queue = queue
+        self.orgs = orgs
     }
 
     func requestID(_ index: Int) -> RequestID {
@@ -30,7 +33,8 @@ struct CommandLoad: Sendable {
             + #"{"language":"de","priority":"high","segment":"premium","intent":"billing","skill":"invoices","#
             + #""channel":"whatsapp"}}}"#
         let headers: FieldTable = [
-            "RequestId": .string(id), "OrgId": .string(Self.org), "AuthorizationContext": .string("Partner1_Channel1"),
+            "RequestId": .string(id), "OrgId": .string(orgs[index % orgs.count]),
+            "AuthorizationContext": .string("Partner1_Channel1"),
         ]
         return OutgoingMessage(
             Message(

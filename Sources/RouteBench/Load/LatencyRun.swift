@@ -38,34 +38,6 @@ struct Latency: Codable, Sendable {
     var added: Percentiles
 }
 
-/// Writes down when each command was sent and confirmed.
-private final class SendingTimes: Sendable {
-    private let lock = NSLock()
-    // `nonisolated(unsafe)`: these are guarded by the lock.
-    nonisolated(unsafe) private var sentAt: [UInt64]
-    nonisolated(unsafe) private var confirmedAt: [UInt64]
-    nonisolated(unsafe) private var failures = 0
-
-    init(_ count: Int) {
-        sentAt = Array(repeating: 0, count: count)
-        confirmedAt = sentAt
-    }
-
-    func sent(_ range: Range<Int>, at time: UInt64) { lock.withLock { for index in range { sentAt[index] = time } } }
-
-    func confirmed(_ results: [PublishResult]) {
-        let now = monotonicNow()
-        lock.withLock {
-            for result in results {
-                if result.outcome != .confirmed { failures += 1 }
-                confirmedAt[Int(result.ticket)] = now
-            }
-        }
-    }
-
-    var all: (sent: [UInt64], confirmed: [UInt64], failures: Int) { lock.withLock { (sentAt, confirmedAt, failures) } }
-}
-
 enum LatencyRun {
     /// Seconds at the beginning that do not count.
     private static let warmUp = 1.0
@@ -83,7 +55,9 @@ enum LatencyRun {
         publisher.start()
 
         let bar = ProgressBar("\(scenario.title), \(Int(rate))/s", total: commands)
-        try await pace(commands, rate, stage, publisher, times) { bar.update($0, note: "sent") }
+        // The publisher's connection and the worker's start are no part of it.
+        try await Task.sleep(for: .seconds(1.5))
+        try await stage.load.send(0..<commands, rate: rate, publisher, times) { bar.update($0, note: "sent") }
         try await stage.wait(progress: { collector.distinct }) { done in done == commands }
         await publisher.close()
         let calls = try await bench.stub.calls()
@@ -112,32 +86,5 @@ enum LatencyRun {
                 + "\(latency.total.p99.formatted(2)) ms p99, worker's part \(latency.added.median.formatted(2)) and "
                 + "\(latency.added.p99.formatted(2)) ms, \(audit.summary)")
         return (latency, audit)
-    }
-
-    /// Gives the commands to the publisher at their times, in steps of two milliseconds. Being late does not change the
-    /// times of those that follow, so that a slow worker is not spared.
-    private static func pace(
-        _ commands: Int, _ rate: Double, _ stage: Stage, _ publisher: AMQPPublisher, _ times: SendingTimes,
-        progress: (Int) -> Void
-    ) async throws {
-        // The publisher's connection and the worker's start are no part of it.
-        try await Task.sleep(for: .seconds(1.5))
-        let begin = ContinuousClock.now
-        var sent = 0
-        while sent < commands {
-            let elapsed = (ContinuousClock.now - begin) / .seconds(1)
-            let due = min(commands, Int(elapsed * rate) + 1)
-            if due > sent {
-                let now = ContinuousClock.now
-                let batch = (sent..<due).map { index in
-                    Publication(ticket: UInt64(index), message: stage.load.message(index), deadline: now + .seconds(60))
-                }
-                times.sent(sent..<due, at: monotonicNow())
-                publisher.enqueue(batch)
-                sent = due
-                progress(sent)
-            }
-            try await Task.sleep(until: begin + .seconds(Double(sent) / rate), clock: .continuous)
-        }
     }
 }

@@ -3,6 +3,7 @@
 import AMQP
 import AMQPMessage
 import Foundation
+import RoutingContract
 
 /// What is measured in one run.
 struct Scenario: Sendable, Hashable {
@@ -36,12 +37,17 @@ final class Stage {
     private let deadLetters: String
     private(set) var children: [Child] = []
 
+    private let orgs: [(id: String, stub: Stub)]
+
     /// Declares the queues and resets the stub.
-    init(_ scenario: Scenario, _ bench: Bench) async throws {
+    ///
+    /// - Parameter orgs: those of the commands, each with the stub that stands for its API.
+    init(_ scenario: Scenario, _ bench: Bench, orgs: [(id: String, stub: Stub)]? = nil) async throws {
         self.scenario = scenario
         self.bench = bench
+        self.orgs = orgs ?? [(CommandLoad.org, bench.stub)]
         let name = "bench.\(UInt32.random(in: .min ... .max))"
-        load = CommandLoad(queue: "\(name).commands")
+        load = CommandLoad(queue: "\(name).commands", orgs: self.orgs.map(\.id))
         results = "\(name).results"
         deadLetters = "\(name).dead-letters"
         let arguments: FieldTable = ["x-queue-type": .string(scenario.queue.rawValue)]
@@ -54,8 +60,8 @@ final class Stage {
 
     func startContestant() throws {
         let assignment = Assignment(
-            commands: load.queue, results: results, deadLetters: deadLetters, apiURL: bench.stub.url,
-            concurrency: scenario.concurrency,
+            commands: load.queue, results: results, deadLetters: deadLetters,
+            orgs: orgs.map { ($0.id, $0.stub.url) }, concurrency: scenario.concurrency,
             storeURL: try scenario.contestant.store.map { try bench.servers.url(of: $0, in: bench.folder) })
         for _ in 0..<scenario.workers {
             children.append(
@@ -88,10 +94,11 @@ final class Stage {
         for child in children { try await child.stop() }
         children = []
         await collector.close()
-        let calls = try await bench.stub.calls()
+        var calls: [String: [RequestID: StubCall]] = [:]
+        for stub in orgs.map(\.stub) where calls[stub.url] == nil { calls[stub.url] = try await stub.calls() }
         var audit = Audit()
         for index in 0..<sent {
-            switch calls[load.requestID(index)]?.count ?? 0 {
+            switch calls[orgs[index % orgs.count].stub.url]?[load.requestID(index)]?.count ?? 0 {
             case 0: audit.notCalled += 1
             case 1: break
             default: audit.calledTwice += 1

@@ -40,7 +40,8 @@ struct Assignment: Sendable {
     var commands: String
     var results: String
     var deadLetters: String
-    var apiURL: String
+    /// Where the API of each org is.
+    var orgs: [(id: String, url: String)]
     var concurrency: Int
     var storeURL: String?
 
@@ -75,15 +76,16 @@ struct Assignment: Sendable {
         answers: {queue: "\(results)", deadLetterQueue: "\(deadLetters)"}
         store: {url: "\(storeURL ?? "memory:")"}
         http: {maximumConnections: \(concurrency)}
+        defaults: {tokenEnvironment: BENCH_TOKEN}
         orgs:
-          bench: {id: \(CommandLoad.org), baseURL: "\(apiURL)", tokenEnvironment: BENCH_TOKEN}
+        \(orgs.enumerated().map { #"  bench\#($0): {id: \#($1.id), baseURL: "\#($1.url)"}"# }.joined(separator: "\n"))
         """
     }
 
     private func environment(_ servers: Servers) -> [String: String] {
         [
             "AMQP_URL": servers.amqpURL, "COMMANDS_QUEUE": commands, "RESULTS_QUEUE": results,
-            "DEAD_LETTER_QUEUE": deadLetters, "API_URL": apiURL, "API_TOKEN": "bench-token",
+            "DEAD_LETTER_QUEUE": deadLetters, "API_URL": orgs[0].url, "API_TOKEN": "bench-token",
             "CONCURRENCY": String(concurrency), "REDIS_URL": servers.redisURL ?? "",
         ]
     }

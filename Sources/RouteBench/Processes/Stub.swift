@@ -36,6 +36,11 @@ struct Stub: Sendable {
         _ = try await send("/reset?delay=\(delayMilliseconds)", .POST)
     }
 
+    /// From now on every call is answered with 503 and not counted, or answered and counted again.
+    func refuse(_ refuses: Bool) async throws {
+        _ = try await send(refuses ? "/refuse" : "/accept", .POST)
+    }
+
     /// All calls since the last reset.
     func calls() async throws -> [RequestID: StubCall] {
         var bytes = try await send("/calls", .GET)
