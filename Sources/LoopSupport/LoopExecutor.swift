@@ -13,6 +13,15 @@ public final class LoopExecutor: SerialExecutor, TaskExecutor {
     private static let all = NIOLockedValueBox<[ObjectIdentifier: LoopExecutor]>([:])
 
     private let loop: any EventLoop
+    private let waiting = NIOLockedValueBox(Waiting())
+    /// The jobs of the last turn, for the room they have taken.
+    private let spare: NIOLoopBoundBox<[UnownedJob]>
+
+    /// Jobs for the loop's next turn. They are gathered here since a call of the loop costs more than most jobs.
+    private struct Waiting {
+        var jobs: [UnownedJob] = []
+        var isScheduled = false
+    }
 
     /// The one of a loop. Both are kept until the process ends.
     public static func of(_ loop: any EventLoop) -> LoopExecutor {
@@ -26,15 +35,32 @@ public final class LoopExecutor: SerialExecutor, TaskExecutor {
 
     private init(_ loop: any EventLoop) {
         self.loop = loop
+        spare = .makeBoxSendingValue([], eventLoop: loop)
     }
 
     /// Runs the job in the loop's next turn: what is started in one turn runs together, which makes for batches.
     public func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        loop.execute {
-            job.runSynchronously(
-                isolatedTo: self.asUnownedSerialExecutor(), taskExecutor: self.asUnownedTaskExecutor())
+        let isFirst = waiting.withLockedValue { waiting in
+            waiting.jobs.append(job)
+            defer { waiting.isScheduled = true }
+            return !waiting.isScheduled
         }
+        if isFirst { loop.execute { self.runWaiting() } }
+    }
+
+    private func runWaiting() {
+        var jobs = spare.value
+        spare.value = []
+        waiting.withLockedValue { waiting in
+            swap(&waiting.jobs, &jobs)
+            waiting.isScheduled = false
+        }
+        for job in jobs {
+            job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+        }
+        jobs.removeAll(keepingCapacity: true)
+        spare.value = jobs
     }
 
     public func checkIsolated() { loop.preconditionInEventLoop() }
