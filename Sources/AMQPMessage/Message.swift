@@ -47,13 +47,54 @@ public struct MessageProperties: Sendable, Hashable {
 }
 
 /// A message: properties and a body that nobody but the receiver interprets.
+///
+/// A value, of which a copy is one reference: with a dozen strings to each, copies would cost more than anything else that
+/// is done with a message on its way through a worker.
 public struct Message: Sendable, Hashable {
-    public var properties: MessageProperties
-    public var body: [UInt8]
+    /// Unchecked, since it is only changed while nobody else refers to it.
+    private final class Parts: @unchecked Sendable {
+        var properties: MessageProperties
+        var body: [UInt8]
+
+        init(_ properties: MessageProperties, _ body: [UInt8]) {
+            self.properties = properties
+            self.body = body
+        }
+    }
+
+    private var parts: Parts
+
+    public var properties: MessageProperties {
+        _read { yield parts.properties }
+        _modify {
+            unshare()
+            yield &parts.properties
+        }
+    }
+
+    public var body: [UInt8] {
+        _read { yield parts.body }
+        _modify {
+            unshare()
+            yield &parts.body
+        }
+    }
 
     public init(properties: MessageProperties = MessageProperties(), body: [UInt8]) {
-        self.properties = properties
-        self.body = body
+        parts = Parts(properties, body)
+    }
+
+    private mutating func unshare() {
+        if !isKnownUniquelyReferenced(&parts) { parts = Parts(parts.properties, parts.body) }
+    }
+
+    public static func == (left: Message, right: Message) -> Bool {
+        left.parts === right.parts || (left.body == right.body && left.properties == right.properties)
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(properties)
+        hasher.combine(body)
     }
 }
 
