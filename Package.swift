@@ -259,7 +259,8 @@ let package = Package(
             name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
             swiftSettings: settings),
         .testTarget(
-            name: "DeadLettersTests", dependencies: ["AMQPMessage", "DeadLetters", "RoutingContract"],
+            name: "DeadLettersTests",
+            dependencies: ["AMQPMessage", "DeadLetters", "RoutingContract", "TestSupport", "Yams"],
             swiftSettings: settings),
         .testTarget(
             name: "PartitioningTests", dependencies: ["Partitioning", "RoutingContract"], swiftSettings: settings),
