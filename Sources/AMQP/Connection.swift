@@ -230,6 +230,16 @@ struct Connection: ~Copyable, @unchecked Sendable {
         if status != 0 { throw Self.libraryError(status) }
     }
 
+    func consumeWithoutAnswer(
+        _ queue: amqp_bytes_t, as tag: amqp_bytes_t, on channel: UInt16
+    ) throws(AMQPError) {
+        var method = amqp_basic_consume_t(
+            ticket: 0, queue: queue, consumer_tag: tag, no_local: 0, no_ack: 0, exclusive: 0, nowait: 1,
+            arguments: amqp_empty_table)
+        let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_BASIC_CONSUME_METHOD), &method)
+        if status != 0 { throw Self.libraryError(status) }
+    }
+
     /// Answers the broker's `channel.close`; the number may then be opened again.
     func confirmChannelClose(_ channel: UInt16) throws(AMQPError) {
         var method = amqp_channel_close_ok_t()

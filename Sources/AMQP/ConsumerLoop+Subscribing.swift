@@ -50,18 +50,42 @@ extension ConsumerLoop {
         mapChannels()
         let prefetch = slots[index].subscription.prefetch
         _ = try connection.call(on: channel, "setting the prefetch") { amqp_basic_qos($0, channel, 0, prefetch, 0) }
-        let arena = Arena()
-        let name = arena.bytes(queue)
         // Unique for every subscription of every process.
-        let tag = arena.bytes("route-worker-\(generation)-\(String(UInt64.random(in: .min ... .max), radix: 36))")
+        let tag = "route-worker-\(generation)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
         // From here on deliveries may be waiting.
-        _ = try connection.call(on: channel, "consuming queue '\(queue)'") {
-            amqp_basic_consume($0, channel, name, tag, 0, 0, 0, amqp_empty_table)
-        }
+        try consume(queue, on: channel, as: tag, count: slots[index].subscription.consumers, connection)
         slots[index].isSubscribed = true
         slots[index].subscribedAt = .now
         shared.state.withLock { $0.status.queues[index].isSubscribed = true }
         onEvent(.subscribed(queue: queue, generation: generation))
+    }
+
+    private func consume(
+        _ queue: String, on channel: UInt16, as tag: String, count: Int, _ connection: borrowing Connection
+    ) throws(Failure) {
+        let arena = Arena()
+        let name = arena.bytes(queue)
+        if count == 1 {
+            let tag = arena.bytes(tag)
+            _ = try connection.call(on: channel, "consuming queue '\(queue)'") {
+                amqp_basic_consume($0, channel, name, tag, 0, 0, 0, amqp_empty_table)
+            }
+            return
+        }
+        // In one write and without answers, which would come behind all that is delivered; a refusal closes the channel. The
+        // broker begins one after another, and their tags sort as they begin.
+        let tags = (0..<count).map { arena.bytes(tag + ($0 < 10 ? "-0\($0)" : "-\($0)")) }
+        let failure = connection.writing(limit: Self.writeLimit) { () -> AMQPError? in
+            for tag in tags {
+                do throws(AMQPError) {
+                    try connection.consumeWithoutAnswer(name, as: tag, on: channel)
+                } catch {
+                    return error
+                }
+            }
+            return nil
+        }
+        if let failure { throw .connection(failure) }
     }
 
     private func openChannel(_ connection: borrowing Connection) throws(Failure) -> UInt16 {

@@ -27,8 +27,8 @@ final class ConsumerLoop {
 
     /// Deliveries handed out in one go at most, so that acks are sent in between.
     static let batchLimit = 512
-    /// How long a batch of acks may take to write before the peer counts as frozen.
-    private static let writeLimit: Duration = .seconds(30)
+    /// How long a batch of acks, or of consumers, may take to write before the peer counts as frozen.
+    static let writeLimit: Duration = .seconds(30)
 
     let shared: ConsumerShared
     let onEvent: (ConsumerEvent) -> Void

@@ -57,8 +57,17 @@ public enum Settlement: Sendable, Hashable {
 /// A queue to consume.
 public struct Subscription: Sendable, Hashable {
     public var queue: String
-    /// Unsettled deliveries the broker sends at most; at least 1, since 0 would mean no limit.
+    /// As many consumers as a quorum queue puts back in their order: Erlang keeps maps of so many keys sorted by them
+    /// (`MAP_SMALL_MAP_LIMIT`), and that queue (`rabbit_fifo`) walks through a map of its consumers.
+    public static let maximumConsumers = 32
+
+    /// Unsettled deliveries the broker sends at most, to each of the consumers; at least 1, since 0 would mean no limit.
     public var prefetch: UInt16
+    /// How many consumers the channel has on the queue, to hold more than one can (`basic.qos` has 16 bits). They begin in
+    /// turn, and each is given all that it can have before the next one gets anything; so what is held goes back in its
+    /// order when the channel closes or the connection dies. Only what comes in after something was settled may go back
+    /// before older messages.
+    public var consumers: Int
     /// Bodies over this many bytes are counted and not kept.
     public var bodyLimit: UInt64
     /// A lock (see ``AMQPConsumer/acquire(_:)``) without which the queue may not be consumed: when it is lost, the
@@ -70,11 +79,12 @@ public struct Subscription: Sendable, Hashable {
     public var rejectsUnreadable: Bool
 
     public init(
-        queue: String, prefetch: UInt16, bodyLimit: UInt64 = 64 << 20, lock: String? = nil,
+        queue: String, prefetch: UInt16, consumers: Int = 1, bodyLimit: UInt64 = 64 << 20, lock: String? = nil,
         rejectsUnreadable: Bool = true
     ) {
         self.queue = queue
         self.prefetch = max(prefetch, 1)
+        self.consumers = min(max(consumers, 1), Self.maximumConsumers)
         self.bodyLimit = bodyLimit
         self.lock = lock
         self.rejectsUnreadable = rejectsUnreadable

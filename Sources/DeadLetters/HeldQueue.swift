@@ -2,27 +2,41 @@
 
 public import AMQP
 import AMQPMessage
+import Foundation
 
 /// A queue whose messages are held while they are looked at, and go back in their order unless they are acked.
 ///
 /// All of it is consumed and none acked; at the end the channel is closed without a cancel, upon which the broker puts back
 /// what is unsettled, in its order. It does the same when this process is killed.
+///
+/// A quorum queue puts back in front of what was never delivered, and behind what it had put back before. So a look has to
+/// hold at once all that an earlier one may have put back; hence as many consumers as that takes.
+/// They begin one after another, which takes the broker some half a second each: killed within that time, a look at more
+/// than one of them can hold leaves behind the rest what it held. One that is asked to stop first lets all of them begin.
 public struct HeldQueue: Sendable {
-    /// As many as a consumer can hold (`basic.qos` has 16 bits).
-    public static let limit = 65_535
-    /// After so long without news nothing is on its way any more.
-    private static let quiet: Duration = .seconds(5)
-    /// How long the broker may be silent although there should be more.
-    private static let patience: Duration = .seconds(30)
+    /// As many as can be held at a time.
+    public static let limit = Int(UInt16.max) * Subscription.maximumConsumers
+    /// How long the broker may be silent although there should be more, and others may hold what was there.
+    private static let patience: Duration = .seconds(60)
+
+    /// A channel keeps acks for a quorum queue back while more than 32 commands to it are under way
+    /// (`quorum_commands_soft_limit`), and forgets those when it closes (seen with RabbitMQ 3.10); nothing tells when they are
+    /// through. What is forgotten is still there for the next run.
+    private static let (uncertainAcks, timeForAcks) = (32, Duration.milliseconds(500))
 
     private let admin: AMQPAdmin
     private let configuration: AMQPConfiguration
     private let queue: String
+    private let prefetch: UInt16
 
-    public init(_ admin: AMQPAdmin, _ configuration: AMQPConfiguration, queue: String) {
+    /// - Parameter prefetch: what each consumer holds; less than it could is for tests.
+    public init(
+        _ admin: AMQPAdmin, _ configuration: AMQPConfiguration, queue: String, prefetch: UInt16 = .max
+    ) {
         self.admin = admin
         self.configuration = configuration
         self.queue = queue
+        self.prefetch = prefetch
     }
 
     /// How a look ended.
@@ -37,6 +51,7 @@ public struct HeldQueue: Sendable {
     }
 
     private enum Event: Sendable {
+        case subscribed
         case deliveries([Delivery])
         case failed(AMQPError)
         case tick
@@ -55,7 +70,7 @@ public struct HeldQueue: Sendable {
         keepsBodies: Bool, started: (Int) -> Void = { _ in }, shouldStop: () -> Bool = { false },
         _ take: ([Delivery]) async throws -> [Receipt]
     ) async throws -> Look {
-        guard let state = try await admin.queue(queue) else {
+        guard let state = try await whenNobodyConsumes() else {
             throw AMQPError.channelClosed(code: 404, text: "there is no queue '\(queue)'")
         }
         var look = Look(expected: state.messages)
@@ -63,19 +78,23 @@ public struct HeldQueue: Sendable {
         if look.expected == 0 { return look }
 
         let (events, post) = AsyncStream<Event>.makeStream()
+        let handover = Handover()
         let subscription = Subscription(
-            queue: queue, prefetch: UInt16(Self.limit), bodyLimit: keepsBodies ? 64 << 20 : 0, rejectsUnreadable: false)
+            queue: queue, prefetch: prefetch, consumers: (look.expected - 1) / Int(prefetch) + 1,
+            bodyLimit: keepsBodies ? 64 << 20 : 0, rejectsUnreadable: false)
         let consumer = try AMQPConsumer(configuration, subscriptions: [subscription]) { event in
             switch event {
-            case .deliveries(let deliveries): post.yield(.deliveries(deliveries))
+            case .deliveries(let deliveries):
+                handover.awaitRoom()
+                post.yield(.deliveries(deliveries))
             case .subscriptionLost(_, _, let error), .connectionLost(let error), .retrying(let error, _):
                 post.yield(.failed(error))
-            case .subscribed, .lockHeld, .lockRefused, .lockLost, .rejectedUnread: break
+            case .subscribed: post.yield(.subscribed)
+            case .lockHeld, .lockRefused, .lockLost, .rejectedUnread: break
             }
         }
         consumer.start()
-        // How many are held and not done with.
-        var held = 0
+        var settled = 0
         let result: Result<Void, any Error>
         do {
             result = .success(
@@ -84,23 +103,28 @@ public struct HeldQueue: Sendable {
                         while (try? await Task.sleep(for: .milliseconds(250))) != nil { post.yield(.tick) }
                     }
                     defer { group.cancelAll() }
-                    try await read(events, consumer, &look, &held, shouldStop, take)
+                    let capacity = Int(subscription.prefetch) * subscription.consumers
+                    try await read(events, handover, consumer, capacity, &look, &settled, shouldStop, take)
                 })
         } catch {
             result = .failure(error)
         }
-        await consumer.close(within: .seconds(10))
-        // The next who looks is to find all of it.
-        try? await backInPlace(held)
+        handover.end()
+        if settled > Self.uncertainAcks { try? await Task.sleep(for: Self.timeForAcks) }
+        await consumer.close(within: Self.patience)
+        // The next who counts is to find all of it.
+        _ = try? await whenNobodyConsumes()
         try result.get()
         return look
     }
 
     private func read(
-        _ events: AsyncStream<Event>, _ consumer: AMQPConsumer, _ look: inout Look, _ held: inout Int,
-        _ shouldStop: () -> Bool, _ take: ([Delivery]) async throws -> [Receipt]
+        _ events: AsyncStream<Event>, _ handover: Handover, _ consumer: AMQPConsumer, _ capacity: Int,
+        _ look: inout Look, _ settled: inout Int, _ shouldStop: () -> Bool,
+        _ take: ([Delivery]) async throws -> [Receipt]
     ) async throws {
         var lastNews = ContinuousClock.now
+        var received = 0
         for await event in events {
             if shouldStop() {
                 look.isStopped = true
@@ -108,35 +132,82 @@ public struct HeldQueue: Sendable {
             }
             switch event {
             case .failed(let error): throw error
+            case .subscribed: lastNews = .now
             case .deliveries(let all):
-                held += all.count
+                received += all.count
                 // What came in meanwhile is for the next look; a replayed command may have failed again.
                 let batch = Array(all.prefix(look.expected - look.seen))
                 look.seen += batch.count
                 let done = try await take(batch)
-                held -= done.count
+                settled += done.count
                 consumer.settle(done.map { .ack($0) })
+                handover.taken()
                 // Counted from here: what came in while the batch was worked on is read before any tick that is late.
                 lastNews = .now
                 if look.seen == look.expected { return }
             case .tick:
                 let silence = ContinuousClock.now - lastNews
                 if silence < .seconds(1) { continue }
-                if held >= Self.limit {
+                if received - settled >= capacity {
                     look.isCut = true
                     return
                 }
-                // Somebody else has taken some of it, if what is under way to us did not take so long.
-                if silence > Self.quiet, try await admin.queue(queue)?.messages ?? 0 == 0 { return }
-                if silence > Self.patience { throw AMQPError.timeout("reading queue '\(queue)'") }
+                guard silence > Self.patience else { continue }
+                // Somebody else has taken some of it.
+                if try await admin.queue(queue)?.messages ?? 0 == 0 { return }
+                throw AMQPError.timeout("reading queue '\(queue)'")
             }
         }
     }
 
-    private func backInPlace(_ held: Int) async throws {
-        let deadline = ContinuousClock.now + .seconds(2)
-        while ContinuousClock.now < deadline, try await admin.queue(queue)?.messages ?? held < held {
+    /// The state of the queue once all that anybody held is back: of a process that was killed a moment ago the broker may
+    /// not have noticed yet, and does not count what that one holds. Does not wait for ever, since somebody else may consume
+    /// the queue for good.
+    private func whenNobodyConsumes() async throws -> AMQPAdmin.Queue? {
+        let begun = ContinuousClock.now
+        while true {
+            let asked = ContinuousClock.now
+            guard let state = try await admin.queue(queue) else { return nil }
+            // One that does not say within 250 ms is reported as empty and unused (`rabbit_quorum_queue:stat`).
+            let isKnown = state.messages + state.consumers > 0 || .now - asked < .milliseconds(200)
+            if isKnown && state.consumers == 0 || .now - begun > Self.patience { return state }
             try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+}
+
+/// Keeps the consumer from running ahead of who takes its batches: one is under way and one waits, however many are held.
+///
+/// Unchecked, since the condition's lock guards all of its state; `Mutex` has none to wait for.
+private final class Handover: @unchecked Sendable {
+    /// The consumer's thread has heartbeats to send.
+    private static let longestWait: TimeInterval = 5
+
+    private let condition = NSCondition()
+    private var waiting = 0
+    private var isOver = false
+
+    /// Called on the consumer's thread, which waits while the one before was not taken.
+    func awaitRoom() {
+        let deadline = Date(timeIntervalSinceNow: Self.longestWait)
+        condition.withLock {
+            while waiting > 1, !isOver, condition.wait(until: deadline) {}
+            waiting += 1
+        }
+    }
+
+    func taken() {
+        condition.withLock {
+            waiting -= 1
+            condition.signal()
+        }
+    }
+
+    /// Nobody takes any more.
+    func end() {
+        condition.withLock {
+            isOver = true
+            condition.signal()
         }
     }
 }

@@ -40,21 +40,25 @@ public struct OperatorRun: Sendable {
 
     private let session: OperatorSession
     private let limit: Int
+    private let keepsBodies: Bool
     private let isDry: Bool
     private let isMeant: @Sendable (DeadLetter) -> Bool
     private let plan: @Sendable (DeadLetter) throws(OperatorError) -> Step
 
     /// - Parameters:
     ///   - limit: no more than so many are done.
+    ///   - keepsBodies: otherwise `isMeant` and `plan` get none.
     ///   - isDry: changes nothing.
     ///   - isMeant: says which match.
     ///   - plan: decides; throws ``OperatorError/refused(_:)`` to leave one as it is.
     public init(
-        _ session: OperatorSession, limit: Int = .max, isDry: Bool, isMeant: @escaping @Sendable (DeadLetter) -> Bool,
+        _ session: OperatorSession, limit: Int = .max, keepsBodies: Bool = true, isDry: Bool,
+        isMeant: @escaping @Sendable (DeadLetter) -> Bool,
         plan: @escaping @Sendable (DeadLetter) throws(OperatorError) -> Step
     ) {
         self.session = session
         self.limit = limit
+        self.keepsBodies = keepsBodies
         self.isDry = isDry
         self.isMeant = isMeant
         self.plan = plan
@@ -70,7 +74,7 @@ public struct OperatorRun: Sendable {
         var (total, seen) = (0, 0)
         var isOver: Bool { report.failure != nil || report.done >= limit }
         report.look = try await session.deadLetters.look(
-            keepsBodies: true, started: { total = $0 }, shouldStop: { isOver || shouldStop() }
+            keepsBodies: keepsBodies, started: { total = $0 }, shouldStop: { isOver || shouldStop() }
         ) { deliveries in
             var receipts: [Receipt] = []
             for start in stride(from: 0, to: deliveries.count, by: Self.chunk) {

@@ -45,10 +45,12 @@ struct DeadLetterTests {
     }
 
     /// What the queue holds, without what the broker counts; with its count it hands headers out in another order.
-    private func content(_ harness: WorkerHarness, of queue: String? = nil) async throws -> [Message] {
+    private func content(
+        _ harness: WorkerHarness, of queue: String? = nil, prefetch: UInt16 = .max
+    ) async throws -> [Message] {
         var messages: [Message] = []
         try await AMQPAdmin.withConnection(harness.broker) { admin in
-            let held = HeldQueue(admin, harness.broker, queue: queue ?? harness.deadLetters)
+            let held = HeldQueue(admin, harness.broker, queue: queue ?? harness.deadLetters, prefetch: prefetch)
             try await held.look(keepsBodies: true) { deliveries in
                 for var message in deliveries.map(\.message) {
                     message.properties.headers.fields.removeAll { $0.key.hasPrefix("x-") }
@@ -251,19 +253,78 @@ struct DeadLetterTests {
         }
     }
 
+    /// - Returns: their RequestIds.
+    private func publish(_ count: Int, _ harness: WorkerHarness) async throws -> [String?] {
+        let letters = (0..<count).map { _ in
+            var message = CommandSpec.route().message
+            message.properties.headers["Outcome"] = .string("exhausted")
+            message.properties.headers["DeadLetteredAt"] = .string("2026-03-01T12:00:00.000Z")
+            message.properties.messageID = newID()
+            return message
+        }
+        try await harness.publishUntilConfirmed(letters.map { OutgoingMessage($0, routingKey: harness.deadLetters) })
+        return letters.map(\.requestID)
+    }
+
+    @Test("What takes many consumers to hold keeps its order, also when the connection dies or some of it is acked")
+    func manyConsumers() async throws {
+        try await withHarness { harness in
+            let ids = try await publish(3000, harness)
+            try await AMQPAdmin.withConnection(harness.broker) { admin in
+                struct Gone: Error {}
+                func held(_ prefetch: UInt16) -> HeldQueue {
+                    HeldQueue(admin, harness.broker, queue: harness.deadLetters, prefetch: prefetch)
+                }
+                // Too many even for all consumers.
+                for _ in 0..<2 {
+                    var seen: [String?] = []
+                    let look = try await held(50).look(keepsBodies: false) { deliveries in
+                        seen += deliveries.map(\.message.requestID)
+                        return []
+                    }
+                    #expect(look.isCut && seen == Array(ids.prefix(50 * Subscription.maximumConsumers)))
+                }
+                for _ in 0..<2 {
+                    #expect(try await content(harness, prefetch: 100).map(\.requestID) == ids)
+                    await #expect(throws: Gone.self) {
+                        try await held(100).look(keepsBodies: false) { _ in throw Gone() }
+                    }
+                }
+                let received = Collected<[Delivery]>()
+                let subscription = Subscription(queue: harness.deadLetters, prefetch: 100, consumers: 30)
+                let consumer = try AMQPConsumer(harness.broker, subscriptions: [subscription]) { event in
+                    if case .deliveries(let deliveries) = event { received.append(deliveries) }
+                }
+                consumer.start()
+                let all = try await eventually("all of them") {
+                    let all = received.all.flatMap { $0 }
+                    return all.count == ids.count ? all : nil
+                }
+                #expect(all.map(\.message.requestID) == ids)
+                consumer.closeNow()
+                try await until("all to be back") { try await admin.queue(harness.deadLetters)?.messages == ids.count }
+                #expect(try await content(harness, prefetch: 100).map(\.requestID) == ids)
+
+                var number = 0
+                try await held(100).look(keepsBodies: false) { deliveries in
+                    deliveries.compactMap { delivery in
+                        defer { number += 1 }
+                        return number.isMultiple(of: 3) ? delivery.receipt : nil
+                    }
+                }
+                // The broker may forget acks when it is slow, but not the order.
+                let after = try await content(harness, prefetch: 100).map(\.requestID)
+                #expect(after == ids.filter(Set(after).contains))
+                let left = ids.indices.filter { !$0.isMultiple(of: 3) }.map { ids[$0] }
+                #expect(Set(left).isSubset(of: after) && after.count < ids.count)
+            }
+        }
+    }
+
     @Test("Thousands keep their order; Ctrl-C in the middle of a replay leaves each in one place, and says so")
     func interrupted() async throws {
         try await withHarness { harness in
-            let letters = (0..<3000).map { _ in
-                var message = CommandSpec.route().message
-                message.properties.headers["Outcome"] = .string("exhausted")
-                message.properties.headers["DeadLetteredAt"] = .string("2026-03-01T12:00:00.000Z")
-                message.properties.messageID = newID()
-                return message
-            }
-            let ids = letters.map(\.requestID)
-            try await harness.publishUntilConfirmed(
-                letters.map { OutgoingMessage($0, routingKey: harness.deadLetters) })
+            let ids = try await publish(3000, harness)
             // Each look hands out in the order in which the one before found and left them.
             for _ in 0..<3 { #expect(try await content(harness).map(\.requestID) == ids) }
 

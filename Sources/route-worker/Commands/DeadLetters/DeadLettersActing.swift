@@ -126,7 +126,7 @@ extension DeadLettersCommand {
             abstract: "Takes dead letters away for good; only the trail remembers them.",
             discussion: """
                 Export them first where they may be needed. Asks before it does so, unless --yes. --overdue means what is older
-                than deadLetters.maximumAge: run it once a day, by cron or a systemd timer, with --yes.
+                than deadLetters.maximumAge: run it once a day with --yes --wait, as deploy/systemd and deploy/kubernetes do.
 
                 EXAMPLES
                   route-worker dead-letters discard -c worker.yaml --older-than 30d --reason "too old" --dry-run
@@ -172,7 +172,7 @@ extension DeadLettersCommand {
             let by = Operator.name()
             try await OperatorPass(
                 options: options, selection: selection, words: OperatorReport.discard, isDry: dryRun, before: before,
-                asksFirst: !yes
+                keepsBodies: false, asksFirst: !yes
             ).run(settings, doing: "dead-letters discard") { [reason] letter throws(OperatorError) in
                 OperatorRun.Step(
                     trail: TrailEntry(.discard, letter, at: StoreClock.system.now(), by: by, reason: reason))
@@ -189,6 +189,8 @@ struct OperatorPass {
     let isDry: Bool
     /// A further condition: dead-lettered before.
     var before: Timestamp?
+    /// Whether the plan needs bodies.
+    var keepsBodies = true
     /// Whether to ask on the terminal, with the count, before anything is changed.
     var asksFirst = false
 
@@ -204,7 +206,8 @@ struct OperatorPass {
         let outcome = try await options.withSession(settings, doing: what) { session -> OperatorReport? in
             func run(isDry: Bool) -> OperatorRun {
                 OperatorRun(
-                    session, limit: limit, isDry: isDry, isMeant: { [filter] in filter.matches($0, names) }, plan: plan)
+                    session, limit: limit, keepsBodies: keepsBodies, isDry: isDry,
+                    isMeant: { [filter] in filter.matches($0, names) }, plan: plan)
             }
             if asksFirst, !isDry {
                 let dry = try await run(isDry: true).run()

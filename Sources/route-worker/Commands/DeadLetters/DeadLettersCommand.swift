@@ -114,6 +114,26 @@ struct DeadLetterOptions: ParsableArguments {
     @Flag(help: "Wait while another operator is at work, rather than fail.")
     var wait = false
 
+    /// Looks at all dead letters. Ctrl-C ends it without a result, once all are back in their order.
+    func look(
+        _ settings: Settings, doing what: String, keepsBodies: Bool, started: (Int) -> Void = { _ in },
+        _ take: ([DeadLetter]) throws -> Void
+    ) async throws -> HeldQueue.Look {
+        let look = try await withInterruption { interruption in
+            try await withSession(settings, doing: what) { session in
+                try await session.deadLetters.look(
+                    keepsBodies: keepsBodies, started: started, shouldStop: { interruption.isAsked }
+                ) { deliveries in
+                    try take(deliveries.map { DeadLetter($0) })
+                    return []
+                }
+            }
+        }
+        if look.isStopped { throw CommandFailure.failed("interrupted at \(look.seen) of \(look.expected)") }
+        look.sayIfCut()
+        return look
+    }
+
     /// Does something with the dead letters while nobody else does, and says in the user's words what stands in the way.
     func withSession<Value>(
         _ settings: Settings, doing what: String, _ body: (OperatorSession) async throws -> Value

@@ -37,19 +37,12 @@ extension DeadLettersCommand {
             var filter = try filters.filter(settings, names, now: now)
             filter.reasons.formUnion(reason)
             var listing = DeadLetterListing(names, now: now, isGrouped: group, isJSON: json)
-            let look = try await options.withSession(settings, doing: "dead-letters list") { session in
-                try await session.deadLetters.look(keepsBodies: false) { deliveries in
-                    for delivery in deliveries {
-                        let letter = DeadLetter(delivery)
-                        if filter.matches(letter, names) { listing.add(letter) }
-                    }
-                    return []
-                }
+            let look = try await options.look(settings, doing: "dead-letters list", keepsBodies: false) { letters in
+                for letter in letters where filter.matches(letter, names) { listing.add(letter) }
             }
             let text = listing.text
             if !text.isEmpty { print(text) }
             if !json { say(listing.summary(of: look.seen)) }
-            look.sayIfCut()
         }
     }
 
@@ -78,18 +71,14 @@ extension DeadLettersCommand {
             var filter = DeadLetterFilter()
             filter.requests = [RequestID(requestID)?.description ?? requestID.lowercased()]
             var found: [DeadLetter] = []
-            let look = try await options.withSession(settings, doing: "dead-letters show") { session in
-                try await session.deadLetters.look(keepsBodies: true) { deliveries in
-                    found += deliveries.map { DeadLetter($0) }.filter { filter.matches($0, names) }
-                    return []
-                }
+            let look = try await options.look(settings, doing: "dead-letters show", keepsBodies: true) { letters in
+                found += letters.filter { filter.matches($0, names) }
             }
             if json {
                 for letter in found { print(DeadLetterJSON.text(DeadLetterJSON.whole(letter, names), pretty: true)) }
             } else if !found.isEmpty {
                 print(found.map { DeadLetterPage(letter: $0, names: names).text }.joined(separator: "\n\n"))
             }
-            look.sayIfCut()
             guard !found.isEmpty else {
                 throw CommandFailure.failed("no dead letter of \(requestID) among \(look.seen)")
             }
@@ -128,25 +117,22 @@ extension DeadLettersCommand {
             let file = try openOutput()
             var count = 0
             var bar: ProgressBar?
-            let look = try await options.withSession(settings, doing: "dead-letters export") { session in
-                try await session.deadLetters.look(
-                    keepsBodies: true, started: { bar = ProgressBar("exporting", total: $0) }
-                ) { deliveries in
-                    for letter in deliveries.map({ DeadLetter($0) }) where filter.matches(letter, names) {
-                        let line = DeadLetterJSON.text(DeadLetterJSON.whole(letter, names)) + "\n"
-                        do {
-                            try file.write(contentsOf: Data(line.utf8))
-                        } catch {
-                            throw CommandFailure.failed("cannot write \(output): \(error.localizedDescription)")
-                        }
-                        count += 1
+            _ = try await options.look(
+                settings, doing: "dead-letters export", keepsBodies: true,
+                started: { bar = ProgressBar("exporting", total: $0) }
+            ) { letters in
+                for letter in letters where filter.matches(letter, names) {
+                    let line = DeadLetterJSON.text(DeadLetterJSON.whole(letter, names)) + "\n"
+                    do {
+                        try file.write(contentsOf: Data(line.utf8))
+                    } catch {
+                        throw CommandFailure.failed("cannot write \(output): \(error.localizedDescription)")
                     }
-                    bar?.update(count)
-                    return []
+                    count += 1
                 }
+                bar?.update(count)
             }
             bar?.finish(count)
-            look.sayIfCut()
         }
 
         private func openOutput() throws -> FileHandle {
