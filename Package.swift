@@ -37,8 +37,8 @@ let package = Package(
         .executableTarget(
             name: "route-worker",
             dependencies: [
-                "Admin", "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "IdempotencyStore", "InteractionAPI",
-                "InteractionSandbox", "LoopSupport", "PostgresIdempotencyStore", "PrometheusMetrics",
+                "Admin", "AMQP", "AMQPMessage", "BrokerInspection", "CommandClient", "DeadLetters", "IdempotencyStore",
+                "InteractionAPI", "InteractionSandbox", "LoopSupport", "PostgresIdempotencyStore", "PrometheusMetrics",
                 "RedisIdempotencyStore", "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog",
                 "WorkerSettings",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -72,6 +72,17 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+
+        // What loses messages on a broker, and the commands that mend it: pure judgement, and what looks at the broker.
+        .target(
+            name: "BrokerInspection",
+            dependencies: [
+                "AMQP", "AMQPMessage", "LoopSupport", "RouteWorker", "RoutingContract", "WorkerSettings",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: settings),
 
@@ -255,6 +266,10 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings),
+        .testTarget(
+            name: "BrokerInspectionTests",
+            dependencies: ["AMQPMessage", "BrokerInspection", "RouteWorker", "RoutingContract"], swiftSettings: settings
+        ),
         .testTarget(
             name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
             swiftSettings: settings),

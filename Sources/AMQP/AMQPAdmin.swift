@@ -7,7 +7,7 @@ import CRabbitMQ
 /// A call that the broker refuses costs the channel, not the connection: the next call gets a new channel, and messages
 /// taken with `removing: false` go back to their queue.
 public final class AMQPAdmin: Sendable {
-    private let worker: AdminWorker
+    let worker: AdminWorker
 
     private init(_ worker: AdminWorker) {
         self.worker = worker

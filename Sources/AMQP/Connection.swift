@@ -165,6 +165,17 @@ struct Connection: ~Copyable, @unchecked Sendable {
         amqp_set_rpc_timeout(state, &interval)
     }
 
+    /// A text among what the broker said of itself.
+    func serverProperty(_ name: String) -> String? {
+        guard let table = amqp_get_server_properties(state) else { return nil }
+        let entries = UnsafeBufferPointer(start: table.pointee.entries, count: Int(table.pointee.num_entries))
+        let entry = entries.first {
+            $0.value.kind == UInt8(truncatingIfNeeded: AMQP_FIELD_KIND_UTF8.rawValue)
+                && FrameReader.text($0.key) == name
+        }
+        return entry.map { FrameReader.text($0.value.value.bytes) }
+    }
+
     // MARK: Frames
 
     /// The highest channel number that was agreed on.

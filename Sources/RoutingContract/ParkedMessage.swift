@@ -4,7 +4,8 @@ public import AMQPMessage
 
 /// Where commands of an org in trouble wait.
 public enum ParkingQueue {
-    private static let infix = ".parked."
+    /// Stands between the commands queue and the org.
+    public static let infix = ".parked."
 
     /// The parking queue of an org's commands from a commands queue.
     public static func name(of commandsQueue: String, org: OrgID) -> String { commandsQueue + infix + org.description }

@@ -24,7 +24,7 @@ struct CrossChecks {
         if sources.written(Keys.brokerURL.path)?.texts.isEmpty == true {
             sources.report(Keys.brokerURL.path, "is an empty list, write at least one URL")
         }
-        for key in [Keys.brokerURL, Keys.proxy] {
+        for key in [Keys.brokerURL, Keys.managementURL, Keys.proxy] {
             if let flag = flags[key.entry.key], flag.contains("@") {
                 sources.report(
                     key.path,

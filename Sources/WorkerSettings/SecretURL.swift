@@ -120,6 +120,14 @@ extension ValueForm<SecretURL> {
         }
     }
 
+    static var managementURL: ValueForm {
+        ValueForm("`http://` or `https://` URL") { text throws(Refusal) in
+            let parts = try URLParts(text, schemes: ["http", "https"])
+            guard parts.query == nil else { throw Refusal("has a query, write https://USER:PASSWORD@HOST:PORT alone") }
+            return SecretURL(text, parts: parts)
+        }
+    }
+
     static var proxyURL: ValueForm {
         ValueForm("`http://HOST:PORT`") { text throws(Refusal) in
             let parts = try URLParts(text, schemes: ["http"])

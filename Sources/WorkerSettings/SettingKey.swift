@@ -121,6 +121,9 @@ extension Duration {
         guard let milliseconds = try? Units.parse(text, units: Units.durations, example: "30s") else { return nil }
         self = .milliseconds(milliseconds)
     }
+
+    /// As settings have it, in the largest unit that leaves no remainder.
+    public var settingText: String { Units.durationText(self) }
 }
 
 /// Numbers with a unit.

@@ -26,6 +26,10 @@ enum Keys {
         "amqp.certificateFile", .path, "PEM file of the client certificate; needs `keyFile`.")
     static let keyFile = SettingKey(
         "amqp.keyFile", .path, "PEM file of the client certificate's key; needs `certificateFile`.")
+    static let managementURL = SettingKey(
+        "amqp.managementURL", .managementURL, isSecret: true,
+        "RabbitMQ's management API, for `check` and `run --dry-run` alone: with a user that has the tag `monitoring` they "
+            + "see queues and policies. Its certificate is checked against `caFile` as well.")
     static let heartbeat = SettingKey(
         "amqp.heartbeat", .heartbeat, fallback: "30s", "Heartbeat proposed to the broker; 0 turns it off.")
     static let brokerConnectTimeout = SettingKey(
@@ -168,7 +172,8 @@ enum Keys {
     /// Everything, in the order of the reference.
     static let all: [SettingsReference.Entry] =
         [workerName.entry, concurrency.entry, drainTimeout.entry]
-        + [brokerURL.entry, brokerCAFile.entry, certificateFile.entry, keyFile.entry, heartbeat.entry]
+        + [brokerURL.entry, brokerCAFile.entry, managementURL.entry, certificateFile.entry, keyFile.entry]
+        + [heartbeat.entry]
         + [brokerConnectTimeout.entry, reconnectMinimum.entry, reconnectMaximum.entry]
         + [queueNames.entry, prefetch.entry, queueConcurrency.entry, defaultOrg.entry, queueContext.entry]
         + [allowedOrgs.entry]

@@ -83,6 +83,7 @@ extension SettingsReader {
             drainTimeout: value(Keys.drainTimeout))
         let amqp = Settings.Broker(
             urls: list(Keys.brokerURL), caFile: optional(Keys.brokerCAFile),
+            managementURL: optional(Keys.managementURL),
             certificateFile: optional(Keys.certificateFile), keyFile: optional(Keys.keyFile),
             heartbeat: value(Keys.heartbeat), connectTimeout: value(Keys.brokerConnectTimeout),
             reconnect: Settings.Backoff(minimum: value(Keys.reconnectMinimum), maximum: value(Keys.reconnectMaximum)))

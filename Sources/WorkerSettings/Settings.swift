@@ -43,6 +43,8 @@ public struct Settings: Sendable, Hashable {
         public var urls: [SecretURL]
         /// PEM file of the authorities that a broker's certificate is checked against; `nil` where it is not given.
         public var caFile: String?
+        /// The management API, with user and password, for looking at queues and policies; `nil` where it is not given.
+        public var managementURL: SecretURL?
         /// PEM file of the client certificate; given together with `keyFile`.
         public var certificateFile: String?
         /// PEM file of the client certificate's key.

@@ -23,8 +23,8 @@ public struct SettingsChange: Sendable, Hashable {
 extension Settings {
     /// What a worker with these settings runs with once it is told `new`.
     ///
-    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, `log.level`, and of the
-    /// queues their `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
+    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, `log.level`,
+    /// `amqp.managementURL`, and of the queues their `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
     public func reloading(_ new: Settings) -> (settings: Settings, change: SettingsChange) {
         var change = SettingsChange()
         var next = self
@@ -50,6 +50,8 @@ extension Settings {
         next.commands = new.commands
         // It is consumed like the queues.
         next.commands.replayQueue = commands.replayQueue
+        // Nothing in a worker that runs reads it.
+        next.amqp.managementURL = new.amqp.managementURL
         next.answers.allowReplyTo = new.answers.allowReplyTo
         for index in next.queues.indices {
             guard let queue = new.queues.first(where: { $0.name == next.queues[index].name }) else { continue }

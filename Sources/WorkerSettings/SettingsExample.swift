@@ -16,6 +16,8 @@ extension Settings {
           # Keep a password out of this file: AMQP_URL=amqps://worker:secret@rabbit-1:5671/ (several: with commas)
           url: amqp://127.0.0.1:5672/
           # caFile: /etc/route-worker/broker-ca.pem
+          # For check alone, to see policies as well: AMQP_MANAGEMENT_URL=https://monitor:secret@rabbit-1:15671
+          # managementURL: http://127.0.0.1:15672
           # certificateFile: /etc/route-worker/client.pem
           # keyFile: /etc/route-worker/client.key
           heartbeat: 30s

@@ -154,7 +154,7 @@ struct CommandLineTests {
             try await harness.delete(harness.deadLetters)
             run = await Run(try harness.tool("check"))
             #expect(run.exit == .code(1))
-            #expect(run.output.contains("'\(harness.deadLetters)' is missing"))
+            #expect(run.output.contains("FAIL  queue '\(harness.deadLetters)': it is missing"))
             #expect(run.output.contains("ok    broker:"))
         }
     }

@@ -24,6 +24,10 @@ public actor PrivateBroker {
     public nonisolated let url: String
     /// `amqps://guest:guest@localhost:PORT`, where TLS files were given.
     public nonisolated let tlsURL: String?
+    /// `http://127.0.0.1:PORT`, with the plugin `rabbitmq_management`.
+    public nonisolated let managementURL: String?
+    /// What stands for `rabbitmqctl` of this broker on a command line.
+    public nonisolated let control: [String]
     /// The port of ``url``.
     public nonisolated let port: Int
     /// Where its data and logs are.
@@ -59,6 +63,8 @@ public actor PrivateBroker {
         self.url = url
         self.port = port
         self.tlsURL = values["AMQPS_URL"]
+        managementURL = values["MANAGEMENT_URL"]
+        control = [try Self.program.path, "ctl", folder.url.path]
         self.folder = folder
     }
 
@@ -94,8 +100,11 @@ public actor PrivateBroker {
     private static func script(
         _ command: String, _ folder: TemporaryFolder, _ arguments: [String] = []
     ) async throws -> String {
-        let script = try PackageFolder.url.appendingPathComponent("deploy/lib/rabbitmq")
-        return try await ChildProcess.run(script, [command, folder.url.path] + arguments)
+        try await ChildProcess.run(program, [command, folder.url.path] + arguments)
+    }
+
+    private static var program: URL {
+        get throws { try PackageFolder.url.appendingPathComponent("deploy/lib/rabbitmq") }
     }
 }
 

@@ -38,6 +38,12 @@ import Testing
             "worker: {concurrency: }",
             "6:10: worker.concurrency: has no value, write one (whole number, 1 to 10000) or remove the key"),
         Case("amqp: {urls: amqp://h}", "6:14: amqp.urls: must be a list, write [VALUE, VALUE]"),
+        Case(
+            "amqp: {managementURL: 'amqp://h:15672'}",
+            "6:23: amqp.managementURL: has the wrong scheme, write http:// or https://"),
+        Case(
+            "amqp: {managementURL: 'http://u:secret@h:15672/?q'}",
+            "6:23: amqp.managementURL: has a query, write https://USER:PASSWORD@HOST:PORT alone"),
         Case("amqp: {urls: []}", "6:14: amqp.url: is an empty list, write at least one URL"),
         Case(
             "amqp: {url: 'amqp://h', urls: [amqp://h]}",

@@ -106,13 +106,14 @@ import Testing
     @Test func everySettingIsEitherTakenOverOrNamed() throws {
         let takenOver: Set<String> = [
             "queues.NAME.defaultOrg", "queues.NAME.defaultContext", "queues.NAME.allowedOrgs", "answers.allowReplyTo",
-            "orgsFolder", "log.level",
+            "orgsFolder", "log.level", "amqp.managementURL",
         ]
         let old = try load(minimal)
         var other = old
         other.worker = .init(name: "o", concurrency: 1, drainTimeout: .zero)
         other.amqp = .init(
-            urls: [], caFile: "o", certificateFile: "o", keyFile: "o", heartbeat: .zero, connectTimeout: .zero,
+            urls: [], caFile: "o", managementURL: nil,
+            certificateFile: "o", keyFile: "o", heartbeat: .zero, connectTimeout: .zero,
             reconnect: .init(minimum: .zero, maximum: .zero))
         other.answers = .init(
             queue: "o", deadLetterQueue: "o", allowReplyTo: [], copyDirectReplies: false, confirmTimeout: .zero)

@@ -17,6 +17,8 @@ public struct PipelineSettings: Sendable {
     public var retention: Duration
     /// At this many earlier deliveries of a command the worker ends it itself.
     public var deliveryLimit: Int
+    /// Far below the limits of the queues.
+    public static let usualDeliveryLimit = 100
     /// By org; an org that is missing has ``OrgPolicy``'s defaults.
     public var policies: [OrgID: OrgPolicy]
 
@@ -66,7 +68,8 @@ public struct PipelineSettings: Sendable {
 
     public init(
         worker: String, concurrency: Int = 64, queues: [Queue], answers: Answers = Answers(),
-        lease: Duration = .seconds(60), retention: Duration = .seconds(24 * 3600), deliveryLimit: Int = 100,
+        lease: Duration = .seconds(60), retention: Duration = .seconds(24 * 3600),
+        deliveryLimit: Int = PipelineSettings.usualDeliveryLimit,
         policies: [OrgID: OrgPolicy] = [:]
     ) {
         self.worker = worker

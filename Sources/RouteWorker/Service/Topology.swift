@@ -13,10 +13,33 @@ public import RoutingContract
 /// Nor may the broker drop answers and dead letters for having been delivered often, as RabbitMQ 4 does after 20 times
 /// where nothing else is declared: whoever looks at a dead letter and puts it back has it delivered once more.
 public struct Topology: Sendable, Hashable {
+    /// What a queue is for, from which follows what it may not do.
+    public enum Role: Sendable, Hashable, CaseIterable {
+        /// Commands, replayed ones among them.
+        case commands
+        /// Commands of an org in trouble.
+        case parking
+        case results
+        case deadLetters
+        /// The trail of what operators did.
+        case audit
+        /// Nothing is published to it: workers count each other by its consumers, which a quorum queue does not tell.
+        case counting
+        /// A stream of what operators tell all workers.
+        case controls
+    }
+
     /// A queue as it should be.
     public struct Queue: Sendable, Hashable {
         public var name: String
+        public var role: Role
         public var arguments: FieldTable
+
+        public init(name: String, role: Role, arguments: FieldTable) {
+            self.name = name
+            self.role = role
+            self.arguments = arguments
+        }
     }
 
     /// What is wrong with a queue.
@@ -59,18 +82,20 @@ public struct Topology: Sendable, Hashable {
         self.deadLetterQueue = deadLetterQueue
         queues = commandsQueues.map { name in
             Queue(
-                name: name,
+                name: name, role: .commands,
                 arguments: Self.losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: Self.deliveryLimit))
         }
-        let others: [(String?, Int32)] = [
-            (resultsQueue, Self.deliveryLimit), (deadLetterQueue, Self.deadLetterDeliveryLimit),
-            (auditQueue, Self.deadLetterDeliveryLimit),
+        let others: [(String?, Role, Int32)] = [
+            (resultsQueue, .results, Self.deliveryLimit),
+            (deadLetterQueue, .deadLetters, Self.deadLetterDeliveryLimit),
+            (auditQueue, .audit, Self.deadLetterDeliveryLimit),
         ]
-        for (name, limit) in others {
+        for (name, role, limit) in others {
             guard let name else { continue }
             queues.append(
                 Queue(
-                    name: name, arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))
+                    name: name, role: role,
+                    arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))
         }
     }
 
@@ -87,7 +112,7 @@ public struct Topology: Sendable, Hashable {
     public static func parkingQueue(_ name: String, deadLetterQueue: String) -> Queue {
         var arguments = losesNothing(deadLetterQueue: deadLetterQueue, deliveryLimit: .max)
         arguments["x-single-active-consumer"] = .boolean(true)
-        return Queue(name: name, arguments: arguments)
+        return Queue(name: name, role: .parking, arguments: arguments)
     }
 
     /// Adds the parking queues of these orgs, for workers that may not declare them themselves when they need them.

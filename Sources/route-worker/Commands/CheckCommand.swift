@@ -9,8 +9,10 @@ struct CheckCommand: AsyncParsableCommand {
         commandName: "check",
         abstract: "Validates the configuration and tries broker, queues, store, tokens and Salesforce.",
         discussion: """
-            Says of each part whether it is well, and how to mend it where it is not. Consumes nothing and routes nothing;
-            of each org it clears the routing of a conversation that does not exist, to try token and context.
+            Says of each part whether it is well, and how to mend it where it is not: of the broker's queues, policies and
+            rights what loses messages, with the command that mends it behind a $. Consumes nothing and routes nothing; of
+            each org it clears the routing of a conversation that does not exist, to try token and context.
+            Policies are seen where amqp.managementURL is set.
             Exits with 0 when all is well, 1 when something is not, 78 when the configuration is wrong or names a store that
             refuses this worker, with which `run` would not start.
 
@@ -33,7 +35,7 @@ struct CheckCommand: AsyncParsableCommand {
     func run() async throws {
         var settings = try options.load(for: .worker)
         if let org { try settings.keepOnly(org) }
-        var inspection = Inspection(settings, trial: .call(context: context))
+        var inspection = Inspection(settings, trial: .call(context: context), configFile: options.config)
         try await inspection.run(orgsAlone: org != nil)
     }
 }

@@ -41,7 +41,7 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         if dryRun {
-            var inspection = Inspection(try options.load(for: .worker), trial: .connection)
+            var inspection = Inspection(try options.load(for: .worker), trial: .connection, configFile: options.config)
             return try await inspection.run()
         }
         // A reload that is asked for before the worker is up must not end it; what it is about is read below.

@@ -29,6 +29,7 @@ struct TopologyCommand: AsyncParsableCommand {
                 EXAMPLES
                   route-worker topology declare -c worker.yaml
                   route-worker topology declare -c worker.yaml --parking
+                  route-worker topology declare -c worker.yaml --only routing.commands
                   AMQP_URL=amqp://admin:…@mq.example.com route-worker topology declare
                 """)
 
@@ -37,11 +38,24 @@ struct TopologyCommand: AsyncParsableCommand {
         @Flag(help: "Also the parking queue of each commands queue and org.")
         var parking = false
 
+        @Option(
+            parsing: .singleValue,
+            help: ArgumentHelp("Only this queue, a parking queue perhaps; may be repeated.", valueName: "queue"))
+        var only: [String] = []
+
         func run() async throws {
             let settings = try options.load(for: .tools)
             let configuration = try settings.brokerConfiguration("topology")
             var topology = settings.topology
-            if parking { topology.addParking(of: settings.orgs.filter { $0.parking != nil }.map(\.id)) }
+            if parking || !only.isEmpty {
+                topology.addParking(of: settings.orgs.filter { $0.parking != nil }.map(\.id))
+            }
+            if !only.isEmpty {
+                if let unknown = only.first(where: { name in !topology.queues.contains { $0.name == name } }) {
+                    throw CommandFailure.configuration("--only \(unknown): the worker needs no such queue")
+                }
+                topology.queues.removeAll { !only.contains($0.name) }
+            }
             do {
                 try await AMQPAdmin.withConnection(configuration) { [topology] admin in
                     try await topology.declare(admin) { print("queue '\($0.name)' is there") }

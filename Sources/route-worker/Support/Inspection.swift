@@ -2,6 +2,7 @@
 
 import AMQP
 import ArgumentParser
+import BrokerInspection
 import IdempotencyStore
 import InteractionAPI
 import NIOPosix
@@ -24,13 +25,16 @@ struct Inspection {
 
     private let settings: Settings
     private let trial: Trial
+    private let configFile: String?
     private var isWell = true
     /// Whether waiting and trying again cannot help.
     private var isMisconfigured = false
 
-    init(_ settings: Settings, trial: Trial) {
+    /// - Parameter configFile: where the settings were read, for commands that are shown.
+    init(_ settings: Settings, trial: Trial, configFile: String?) {
         self.settings = settings
         self.trial = trial
+        self.configFile = configFile
     }
 
     /// - Throws: an exit code where something is not well.
@@ -63,21 +67,39 @@ struct Inspection {
     private mutating func checkBroker() async {
         do {
             let configuration = try settings.brokerConfiguration("check")
-            let problems = try await AMQPAdmin.withConnection(configuration) { try await settings.topology.check($0) }
-            well("broker", settings.amqp.urls.map(\.description).joined(separator: ", "))
-            for problem in problems {
-                if problem.kind == .notComparable {
-                    note("queues", "\(problem)")
-                } else {
-                    wrong("queues", "\(problem)")
-                }
+            let needs = settings.brokerNeeds(configuration, configFile: configFile)
+            let managed = await askManagement(needs)
+            let diagnoses = try await AMQPAdmin.withConnection(configuration) {
+                try await BrokerInspector(needs, $0, managed: managed).inspect()
             }
-            if problems.isEmpty {
-                well("queues", "\(settings.topology.queues.count) are there as they should be")
+            well("broker", settings.amqp.urls.map(\.description).joined(separator: ", "))
+            for diagnosis in diagnoses { show(diagnosis) }
+            if !diagnoses.contains(where: \.hasLoss) {
+                well("queues", "\(needs.queues.count) are there, and nothing was seen that loses messages")
             }
         } catch {
             wrong("broker", "\(error)")
         }
+    }
+
+    /// Where it cannot be asked, what AMQP tells has to do.
+    private mutating func askManagement(_ needs: BrokerNeeds) async -> ManagedBroker? {
+        do {
+            return try await settings.askManagement(needs)
+        } catch {
+            wrong("management API", "\(error)")
+            return nil
+        }
+    }
+
+    private mutating func show(_ diagnosis: Diagnosis) {
+        for finding in diagnosis.findings {
+            switch finding.severity {
+            case .loss: wrong(diagnosis.subject, finding.text)
+            case .risk, .unknown: note(diagnosis.subject, finding.text)
+            }
+        }
+        for step in diagnosis.remedy { print(step.line) }
     }
 
     private mutating func checkStore() async {

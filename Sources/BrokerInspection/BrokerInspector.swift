@@ -1,0 +1,146 @@
+// Looks at queues, policies and rights, and changes nothing.
+
+public import AMQP
+import RouteWorker
+import RoutingContract
+import WorkerSettings
+
+/// Inspects a broker for what loses messages.
+public struct BrokerInspector: Sendable {
+    /// RabbitMQ's default, from 3.8.17 on.
+    private static let usualAckTimeout = Duration.seconds(30 * 60)
+
+    private let needs: BrokerNeeds
+    private let admin: AMQPAdmin
+    private let managed: ManagedBroker?
+
+    /// - Parameters:
+    ///   - admin: a connection of the worker's own user, whose rights count.
+    ///   - managed: what the management API tells; without it nothing is known of policies.
+    public init(_ needs: BrokerNeeds, _ admin: AMQPAdmin, managed: ManagedBroker?) {
+        self.needs = needs
+        self.admin = admin
+        self.managed = managed
+    }
+
+    /// Says what is wrong, and of what could not be seen how to let it be seen.
+    public func inspect() async throws(AMQPError) -> [Diagnosis] {
+        let version = try await admin.brokerVersion().flatMap { Int($0.prefix { $0.isNumber }) }
+        var rights = BrokerRights()
+        rights.present = managed?.permissions
+        rights.mayPublish = try await admin.mayPublish()
+        if let name = needs.parking.first?.name { rights.mayPark = try await admin.mayConfigure(queue: name) }
+        var diagnoses: [Diagnosis] = []
+        for queue in needs.queues + needs.parking {
+            switch try await look(at: queue) {
+            case .missing:
+                if queue.role == .parking {
+                    rights.missingParking.append(queue.name)
+                } else {
+                    diagnoses.append(QueueJudgement.diagnose(queue, nil, needs, brokerVersion: version))
+                }
+                continue
+            case .hidden:
+                diagnoses.append(
+                    Diagnosis(
+                        "queue '\(queue.name)'",
+                        [.init(.unknown, "this user may not configure it, so how it was made could not be seen")],
+                        remedy: [Self.howToSee]))
+            case .seen(let facts):
+                diagnoses.append(QueueJudgement.diagnose(queue, facts, needs, brokerVersion: version))
+            }
+            if queue.role.isConsumed, try await !admin.mayConsume(from: queue.name) {
+                rights.unreadable.append(queue.name)
+            }
+        }
+        diagnoses += [rights.diagnose(needs), unseenPolicies, unseenAckTimeout]
+        return diagnoses.filter { !$0.isWell }
+    }
+
+    // MARK: Looking
+
+    private enum Sight {
+        case missing
+        case hidden
+        case seen(QueueFacts)
+    }
+
+    private func look(at queue: Topology.Queue) async throws(AMQPError) -> Sight {
+        var facts: QueueFacts
+        if let managed {
+            guard let told = managed.queues[queue.name] else { return .missing }
+            facts = told
+            facts.policies = managed.policies.applied(to: queue.name, facts.kind)
+        } else {
+            switch try await probe(queue) {
+            case .seen(let probed): facts = probed
+            case .missing: return .missing
+            case .hidden: return .hidden
+            }
+        }
+        if let exchange = facts.argumentFirst("dead-letter-exchange")?.value.text, !exchange.isEmpty {
+            facts.hasDeadLetterExchange = try await admin.hasExchange(exchange)
+        }
+        return .seen(facts)
+    }
+
+    /// Without the management API.
+    private func probe(_ queue: Topology.Queue) async throws(AMQPError) -> Sight {
+        do {
+            guard try await admin.queue(queue.name) != nil else { return .missing }
+        } catch AMQPError.channelClosed(405, _) {
+            return .seen(QueueFacts(kind: queue.declaredKind, isExclusive: true, arguments: queue.declaredArguments))
+        }
+        var probe = DeclareProbe(queue)
+        for _ in 0..<DeclareProbe.attempts {
+            do {
+                try await admin.declareQueue(
+                    queue.name, durable: probe.isDurable, autoDelete: probe.isAutoDelete, arguments: probe.arguments)
+                return .seen(probe.facts)
+            } catch AMQPError.channelClosed(406, let text) {
+                guard probe.learn(text) else { return .hidden }
+            } catch AMQPError.accessRefused {
+                return .hidden
+            }
+        }
+        return .hidden
+    }
+
+    // MARK: What could not be seen
+
+    private static let howToSee = Diagnosis.Step.say(
+        "set amqp.managementURL, with a user that has the tag monitoring, to see it")
+
+    private var unseenPolicies: Diagnosis {
+        guard let managed else {
+            return Diagnosis(
+                "policies",
+                [
+                    .init(
+                        .unknown, "which policies apply to the queues could not be seen; they can drop messages as well"
+                    )
+                ],
+                remedy: [Self.howToSee])
+        }
+        return Diagnosis(
+            "policies",
+            managed.policies.unreadable.map { .init(.unknown, "the pattern of policy '\($0)' cannot be read here") })
+    }
+
+    private var unseenAckTimeout: Diagnosis {
+        guard needs.longestWork >= Self.usualAckTimeout else { return Diagnosis("ack timeout", []) }
+        let least = (needs.longestWork + .seconds(60)).wholeMilliseconds
+        let text =
+            "a command may be worked on for \(needs.longestWork.settingText) (retry.budget and callTimeout), and a broker "
+            + "takes it back after 30m where it is not told otherwise; what it was told could not be seen"
+        return Diagnosis(
+            "ack timeout", [.init(.unknown, text)],
+            remedy: [
+                .run("rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'"),
+                .say(
+                    "where that is less than \(least), set consumer_timeout = \(least) in rabbitmq.conf; until a restart:"
+                ),
+                .run("rabbitmqctl eval 'application:set_env(rabbit, consumer_timeout, \(least)).'"),
+            ])
+    }
+}
