@@ -83,7 +83,7 @@ import Testing
                     try await broker.ctl(["set_vm_memory_high_watermark", "0.00001"])
                     let large = String(repeating: "x", count: 200_000)
                     async let stuck = publisher.publish(
-                        (0..<100).map { outgoing(large, to: "alarm", id: "\($0)") }, timeout: .seconds(3))
+                        (0..<100).map { outgoing(large, to: "alarm", id: "\($0)") }, timeout: .seconds(10))
                     let reason = try await events.next("blocked") { event in
                         if case .blocked(let reason) = event { reason } else { nil }
                     }
@@ -180,7 +180,7 @@ import Testing
     @Test func waitingWithoutABrokerEndsInTime() async throws {
         let publisher = try AMQPPublisher(configuration("amqp://127.0.0.1:\(try FreePort.find())"))
         publisher.start()
-        guard case .failed(.unreachable) = await publisher.publish(outgoing("1", to: "q"), timeout: .seconds(1)) else {
+        guard case .failed(.unreachable) = await publisher.publish(outgoing("1", to: "q"), timeout: .seconds(5)) else {
             Issue.record("no reason is given")
             return
         }

@@ -211,7 +211,7 @@ import Testing
     @Test(arguments: TestDatabase.allCases)
     func aServerThatWasKilledComesBackWithWhatItAnswered(_ kind: TestDatabase) async throws {
         try await withPrivateDatabase(kind) { server in
-            let store = try ServerPlace(server).store(timeLimit: .seconds(2))
+            let store = try ServerPlace(server).store(timeLimit: .seconds(5))
             let done = try #require(try await store.claim(request(key(1))).acquired)
             #expect(try await store.record(result(.rejected, reason: "queue-invalid"), for: done) == .held)
             let held = try #require(try await store.claim(request(key(2), nonce: 7)).acquired)
@@ -254,8 +254,11 @@ import Testing
     @Test(arguments: TestDatabase.allCases)
     func aFrozenServerIsGivenUpAndFoundAgain(_ kind: TestDatabase) async throws {
         try await withPrivateDatabase(kind) { server in
-            let store = try ServerPlace(server).store(timeLimit: .seconds(1))
-            _ = try await store.claim(request(key(0)))
+            // Makes the schema, which may take its time.
+            let patient = try ServerPlace(server).store()
+            _ = try await patient.claim(request(key(0)))
+            let store = try ServerPlace(kind: kind, url: server.url).store(timeLimit: .seconds(1))
+            _ = try await store.claim(request(key(8)))
             try await server.suspend()
             // The second one meets no connection, and a server that accepts it without answering.
             for _ in 0..<2 {
@@ -269,7 +272,6 @@ import Testing
             }
             try await server.resume()
             // What it was asked before may still hold locks for a moment.
-            let patient = try ServerPlace(kind: kind, url: server.url).store()
             #expect(try await patient.claim(request(key(9))).acquired != nil)
             #expect(try await store.claim(request(key(1), nonce: 7)).acquired != nil)
             await patient.close()

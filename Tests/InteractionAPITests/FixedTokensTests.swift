@@ -26,7 +26,7 @@ import Testing
     }
 
     private func authorization(_ tokens: FixedTokens) async -> String? {
-        try? await tokens.token(for: org, timeout: .seconds(1)).get().authorization
+        try? await tokens.token(for: org, timeout: .seconds(60)).get().authorization
     }
 
     @Test func aFileIsReadAgainWhenItChanges() async throws {
@@ -68,7 +68,7 @@ import Testing
     func filesWithoutToken(text: String, complaint: String) async throws {
         let file = folder.appending(path: "token")
         try Data(text.utf8).write(to: file)
-        let result = await tokens(.file(file.path())).token(for: org, timeout: .seconds(1))
+        let result = await tokens(.file(file.path())).token(for: org, timeout: .seconds(60))
         let failure = #expect(throws: TokenFailure.self) { try result.get() }
         #expect(failure?.description.contains(complaint) == true)
         #expect(failure?.description.contains(file.path()) == true)
@@ -76,7 +76,7 @@ import Testing
     }
 
     @Test func noFileAtAll() async throws {
-        let result = await tokens(.file(folder.appending(path: "none").path())).token(for: org, timeout: .seconds(1))
+        let result = await tokens(.file(folder.appending(path: "none").path())).token(for: org, timeout: .seconds(60))
         #expect(throws: TokenFailure.self) { try result.get() }
     }
 
@@ -84,7 +84,7 @@ import Testing
         let pipe = folder.appending(path: "pipe").path()
         #expect(mkfifo(pipe, 0o600) == 0)
         for path in [folder.path(), pipe] {
-            let result = await tokens(.file(path)).token(for: org, timeout: .seconds(1))
+            let result = await tokens(.file(path)).token(for: org, timeout: .seconds(60))
             let failure = #expect(throws: TokenFailure.self) { try result.get() }
             #expect(failure?.description.contains("regular file") == true)
         }
@@ -98,7 +98,7 @@ import Testing
 
     @Test func anotherOrgGetsNone() async throws {
         let tokens = tokens(.environment("T"), ["T": "token"])
-        let result = await tokens.token(for: OrgID("00D000000000002")!, timeout: .seconds(1))
+        let result = await tokens.token(for: OrgID("00D000000000002")!, timeout: .seconds(60))
         #expect(throws: TokenFailure.self) { try result.get() }
     }
 
@@ -106,21 +106,21 @@ import Testing
         let file = folder.appending(path: "token")
         try Data("one".utf8).write(to: file)
         let tokens = tokens(.file(file.path()), every: .seconds(3600))
-        let one = try await tokens.token(for: org, timeout: .seconds(1)).get()
-        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+        let one = try await tokens.token(for: org, timeout: .seconds(60)).get()
+        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(60)) == nil)
         try Data("another".utf8).write(to: file)
-        let other = try await tokens.token(for: org, insteadOf: one, timeout: .seconds(1))?.get()
+        let other = try await tokens.token(for: org, insteadOf: one, timeout: .seconds(60))?.get()
         #expect(other?.authorization == "Bearer another")
         try FileManager.default.removeItem(at: file)
-        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+        #expect(await tokens.token(for: org, insteadOf: one, timeout: .seconds(60)) == nil)
         let fixed = self.tokens(.environment("T"), ["T": "one"])
-        #expect(await fixed.token(for: org, insteadOf: one, timeout: .seconds(1)) == nil)
+        #expect(await fixed.token(for: org, insteadOf: one, timeout: .seconds(60)) == nil)
     }
 
     @Test func aTokenOfAnotherOrgIsNotGivenOut() async throws {
         #expect(await authorization(tokens(.environment("T"), ["T": "00D000000000001!x"])) != nil)
         let result = await tokens(.environment("T"), ["T": "00D000000000002!hush"])
-            .token(for: org, timeout: .seconds(1))
+            .token(for: org, timeout: .seconds(60))
         let failure = #expect(throws: TokenFailure.self) { try result.get() }
         #expect(failure?.description.contains("a token of org 00D000000000002") == true)
         #expect(failure?.description.contains("hush") == false)

@@ -55,7 +55,7 @@ import Testing
             _ = try await client.fault("hang-after@x1")
             let request = UUID().uuidString
             await #expect(throws: (any Error).self) {
-                try await client.call(request: request, timeout: .milliseconds(200))
+                try await client.call(request: request, timeout: .seconds(2))
             }
             #expect(sandbox.effects(of: request).created == 1)
             #expect(sandbox.ledger(LedgerFilter(requestID: request)).first?.ending == .neverAnswered)
