@@ -37,7 +37,8 @@ let package = Package(
         .executableTarget(
             name: "route-worker",
             dependencies: [
-                "Admin", "AMQP", "AMQPMessage", "BrokerInspection", "CommandClient", "DeadLetters", "IdempotencyStore",
+                "Admin", "AMQP", "AMQPMessage", "BrokerInspection", "CommandClient", "DeadLetters", "FleetControls",
+                "IdempotencyStore",
                 "InteractionAPI", "InteractionSandbox", "LoopSupport", "PostgresIdempotencyStore", "PrometheusMetrics",
                 "RedisIdempotencyStore", "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore", "WorkerLog",
                 "WorkerSettings",
@@ -131,12 +132,15 @@ let package = Package(
             dependencies: ["AMQP", "AMQPMessage", "Failpoints", "IdempotencyStore", "RoutingContract"],
             swiftSettings: settings),
 
+        // Pure: what operators have said about orgs (paused, live, shadow, passthrough), and how it is found in its stream.
+        .target(name: "FleetControls", dependencies: ["AMQPMessage", "RoutingContract"], swiftSettings: settings),
+
         // Pipeline, policies, service.
         .target(
             name: "RouteWorker",
             dependencies: [
-                "AMQP", "AMQPMessage", "Failpoints", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics",
-                "RoutingContract", "WorkerLog",
+                "AMQP", "AMQPMessage", "Failpoints", "FleetControls", "IdempotencyStore", "InteractionAPI",
+                "PrometheusMetrics", "RoutingContract", "WorkerLog",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -98,6 +98,21 @@ public final class AMQPAdmin: Sendable {
         }
     }
 
+    /// Tries once to take a lock: an exclusive queue of this name, which only one connection can have, and which the broker
+    /// deletes with its connection.
+    /// - Returns: whether it is this connection's now.
+    public func takeLock(_ name: String) async throws(AMQPError) -> Bool {
+        do {
+            // Classic whatever the virtual host's default is: no other type can be exclusive.
+            try await declareQueue(
+                name, durable: false, exclusive: true, arguments: ["x-queue-type": .string("classic")])
+            return true
+        } catch {
+            guard case .channelClosed(405, _) = error else { throw error }
+            return false
+        }
+    }
+
     // MARK: Exchanges and bindings
 
     /// Creates an exchange (`direct`, `fanout`, `topic`, `headers`, or a plug-in's type), or checks that the existing

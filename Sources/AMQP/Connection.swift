@@ -242,11 +242,11 @@ struct Connection: ~Copyable, @unchecked Sendable {
     }
 
     func consumeWithoutAnswer(
-        _ queue: amqp_bytes_t, as tag: amqp_bytes_t, on channel: UInt16
+        _ queue: amqp_bytes_t, as tag: amqp_bytes_t, _ arguments: amqp_table_t, on channel: UInt16
     ) throws(AMQPError) {
         var method = amqp_basic_consume_t(
             ticket: 0, queue: queue, consumer_tag: tag, no_local: 0, no_ack: 0, exclusive: 0, nowait: 1,
-            arguments: amqp_empty_table)
+            arguments: arguments)
         let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_BASIC_CONSUME_METHOD), &method)
         if status != 0 { throw Self.libraryError(status) }
     }

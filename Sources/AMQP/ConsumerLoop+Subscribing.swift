@@ -42,6 +42,7 @@ extension ConsumerLoop {
         slots[index].assembler = FrameAssembler(bodyLimit: slots[index].subscription.bodyLimit)
         do {
             try WireSize.checkShort(queue, "queue name")
+            _ = try WireSize.table(slots[index].subscription.arguments)
         } catch {
             throw .argument(error)
         }
@@ -53,7 +54,7 @@ extension ConsumerLoop {
         // Unique for every subscription of every process.
         let tag = "route-worker-\(generation)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
         // From here on deliveries may be waiting.
-        try consume(queue, on: channel, as: tag, count: slots[index].subscription.consumers, connection)
+        try consume(slots[index].subscription, on: channel, as: tag, connection)
         slots[index].isSubscribed = true
         slots[index].subscribedAt = .now
         shared.state.withLock { $0.status.queues[index].isSubscribed = true }
@@ -61,24 +62,25 @@ extension ConsumerLoop {
     }
 
     private func consume(
-        _ queue: String, on channel: UInt16, as tag: String, count: Int, _ connection: borrowing Connection
+        _ subscription: Subscription, on channel: UInt16, as tag: String, _ connection: borrowing Connection
     ) throws(Failure) {
         let arena = Arena()
-        let name = arena.bytes(queue)
-        if count == 1 {
+        let name = arena.bytes(subscription.queue)
+        let arguments = arena.table(subscription.arguments)
+        if subscription.consumers == 1 {
             let tag = arena.bytes(tag)
-            _ = try connection.call(on: channel, "consuming queue '\(queue)'") {
-                amqp_basic_consume($0, channel, name, tag, 0, 0, 0, amqp_empty_table)
+            _ = try connection.call(on: channel, "consuming queue '\(subscription.queue)'") {
+                amqp_basic_consume($0, channel, name, tag, 0, 0, 0, arguments)
             }
             return
         }
         // In one write and without answers, which would come behind all that is delivered; a refusal closes the channel. The
         // broker begins one after another, and their tags sort as they begin.
-        let tags = (0..<count).map { arena.bytes(tag + ($0 < 10 ? "-0\($0)" : "-\($0)")) }
+        let tags = (0..<subscription.consumers).map { arena.bytes(tag + ($0 < 10 ? "-0\($0)" : "-\($0)")) }
         let failure = connection.writing(limit: Self.writeLimit) { () -> AMQPError? in
             for tag in tags {
                 do throws(AMQPError) {
-                    try connection.consumeWithoutAnswer(name, as: tag, on: channel)
+                    try connection.consumeWithoutAnswer(name, as: tag, arguments, on: channel)
                 } catch {
                     return error
                 }

@@ -77,10 +77,12 @@ public struct Subscription: Sendable, Hashable {
     /// rather than breaking the connection each time: not for who only looks, since a queue without a dead-letter exchange
     /// loses what is rejected.
     public var rejectsUnreadable: Bool
+    /// Of `basic.consume`, such as `x-stream-offset`.
+    public var arguments: FieldTable
 
     public init(
         queue: String, prefetch: UInt16, consumers: Int = 1, bodyLimit: UInt64 = 64 << 20, lock: String? = nil,
-        rejectsUnreadable: Bool = true
+        rejectsUnreadable: Bool = true, arguments: FieldTable = FieldTable()
     ) {
         self.queue = queue
         self.prefetch = max(prefetch, 1)
@@ -88,6 +90,7 @@ public struct Subscription: Sendable, Hashable {
         self.bodyLimit = bodyLimit
         self.lock = lock
         self.rejectsUnreadable = rejectsUnreadable
+        self.arguments = arguments
     }
 }
 

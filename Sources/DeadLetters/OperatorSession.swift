@@ -93,7 +93,7 @@ public struct OperatorSession: Sendable {
         _ admin: AMQPAdmin, _ place: DeadLetterPlace, waits: Bool, _ waiting: (OperatorError) -> Void
     ) async throws {
         var hasTold = false
-        while try await !hasLock(admin, place) {
+        while try await !admin.takeLock(place.lock) {
             let note = try? await admin.get(from: place.note, removing: false)
             let busy = OperatorError.busy(note.map { String(decoding: $0.message.body, as: UTF8.self) })
             guard waits else { throw busy }
@@ -101,18 +101,6 @@ public struct OperatorSession: Sendable {
             hasTold = true
             // The refusal of the next try closes this channel, on which the note is held and hidden from others.
             try await Task.sleep(for: .milliseconds(300))
-        }
-    }
-
-    private static func hasLock(_ admin: AMQPAdmin, _ place: DeadLetterPlace) async throws(AMQPError) -> Bool {
-        do {
-            // Classic whatever the virtual host's default is: no other type can be exclusive.
-            try await admin.declareQueue(
-                place.lock, durable: false, exclusive: true, arguments: ["x-queue-type": .string("classic")])
-            return true
-        } catch {
-            guard case .channelClosed(405, _) = error else { throw error }
-            return false
         }
     }
 

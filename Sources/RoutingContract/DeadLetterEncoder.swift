@@ -32,9 +32,6 @@ public struct DeadLetterEncoder: Sendable {
         HeaderName.attempts, HeaderName.originQueue, HeaderName.originExchange, HeaderName.originRoutingKey,
         HeaderName.worker, HeaderName.receivedAt, HeaderName.deadLetteredAt,
     ]
-    /// What stands for a queue of the publisher's own connection.
-    static let bareDirectReplyTo = "amq.rabbitmq.reply-to"
-
     /// Bytes that properties and headers may take together when encoded.
     public let maximumHeaderBytes: Int
 
@@ -53,20 +50,11 @@ public struct DeadLetterEncoder: Sendable {
         now: Timestamp
     ) throws(UnencodableProperties) -> Message {
         var kept = original.properties
-        var moved = Moved()
+        var moved = MovedProperties()
         let own = ownHeaders(origin: origin, subject: subject, result: result, now: now)
         kept.headers = moveHeaders(of: original.properties.headers, replacedBy: own, to: &moved)
 
-        kept.deliveryMode = 2
-        moved.add("user_id", kept.userID.map { .string($0) })
-        kept.userID = nil
-        moved.add("expiration", kept.expiration.map { .string($0) })
-        kept.expiration = nil
-        // The broker closes the channel (406) of whoever publishes this and does not consume from it.
-        if kept.replyTo == Self.bareDirectReplyTo {
-            moved.add("reply_to", kept.replyTo.map { .string($0) })
-            kept.replyTo = nil
-        }
+        moved.takeProperties(of: &kept)
         let messageID = subject.messageID(
             purpose: "dead-letter", outcome: result.outcome, reason: result.error?.reason)
         if kept.messageID != messageID { moved.add("message_id", kept.messageID.map { .string($0) }) }
@@ -74,21 +62,9 @@ public struct DeadLetterEncoder: Sendable {
 
         completeCommand(of: &kept.headers, subject: subject)
         kept.headers.fields += own
-        if !moved.table.isEmpty {
-            kept.headers.fields.append(FieldTable.Field(HeaderName.original, .table(moved.table)))
-        }
+        moved.append(to: &kept.headers)
         try kept.checkEncodable(maximumBytes: maximumHeaderBytes)
         return Message(properties: kept, body: original.body)
-    }
-
-    /// What is moved out of the way. The first value of a name stays: after a replay that is the true original.
-    private struct Moved {
-        var table = FieldTable()
-        private var names: Set<String> = []
-
-        mutating func add(_ name: String, _ value: FieldValue?) {
-            if let value, names.insert(name).inserted { table.fields.append(FieldTable.Field(name, value)) }
-        }
     }
 
     private func ownHeaders(
@@ -117,38 +93,16 @@ public struct DeadLetterEncoder: Sendable {
 
     /// The headers that stay.
     private func moveHeaders(
-        of table: FieldTable, replacedBy own: [FieldTable.Field], to moved: inout Moved
+        of table: FieldTable, replacedBy own: [FieldTable.Field], to moved: inout MovedProperties
     ) -> FieldTable {
-        // An earlier dead letter's `Original` is carried over, not wrapped once more with every replay.
-        for field in table.fields where field.key.isSame(as: HeaderName.original) {
-            guard case .table(let earlier) = field.value else { continue }
-            for field in earlier.fields { moved.add(field.key, field.value) }
-        }
-        var kept = FieldTable()
-        for field in table.fields {
-            if field.key.isSame(as: HeaderName.original) {
-                if case .table = field.value { continue }
-                moved.add(field.key, field.value)
-            } else if field.key.isSame(as: HeaderName.replay), own.contains(where: { $0.key == HeaderName.replay }) {
+        moved.takeHeaders(of: table) { field in
+            if field.key.isSame(as: HeaderName.replay) {
                 // Its own count stands there again.
-                continue
-            } else if field.key.isSame(as: HeaderName.replay) {
-                moved.add(field.key, field.value)
-            } else if field.key.isEmpty {
-                // Many a client built on librabbitmq never gets past a message with an empty key.
-                moved.add("(empty key)", field.value)
-            } else if field.key.isSame(as: "CC") || field.key.isSame(as: "BCC")
-                || field.key.isSame(as: HeaderName.acceptDuplicate)
-                || field.key.utf8.prefix(2).elementsEqual("x-".utf8)
-                || field.key.utf8.prefix(2).elementsEqual("X-".utf8)
-                || own.contains(where: { $0.key.isSame(as: field.key) })
-            {
-                moved.add(field.key, field.value)
-            } else {
-                kept.fields.append(field)
+                return own.contains { $0.key == HeaderName.replay } ? .drop : .move
             }
+            let isReplaced = own.contains { $0.key.isSame(as: field.key) }
+            return isReplaced || field.key.isSame(as: HeaderName.acceptDuplicate) ? .move : .keep
         }
-        return kept
     }
 
     /// Adds what the decoder took from properties and defaults, so that a replay needs neither.

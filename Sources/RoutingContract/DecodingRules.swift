@@ -14,8 +14,8 @@ public struct DecodingRules: Sendable {
     public var transferDeadline: Duration = .seconds(40)
     /// Where answers may go beside the results queue; see ``ReplyPattern``.
     public var replyAllowList: [ReplyPattern] = [.directReplyTo]
-    /// Queues that an answer may never be sent to, whatever the list says: commands, dead letters, coordination. Nor to
-    /// the parking queues of any of them.
+    /// Queues that nothing is ever sent to by a message's or an operator's wish: commands, dead letters, coordination. Nor to
+    /// those that are named after them, see ``isReserved(_:)``.
     public var reservedQueues: Set<String> = []
     /// Whether `Replay` headers of messages count on every queue. Off: they are read as 0, but where
     /// ``QueueDefaults/honoursReplay`` says otherwise.

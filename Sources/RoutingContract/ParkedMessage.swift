@@ -64,7 +64,7 @@ public struct ParkedMessage: Sendable, Hashable {
         table[Key.expiration] = properties.expiration.map { .string($0) }
         table[Key.messageID] = properties.messageID.map { .string($0) }
         table[Key.deliveryMode] = properties.deliveryMode.map { .uint8($0) }
-        if properties.replyTo == DeadLetterEncoder.bareDirectReplyTo {
+        if properties.replyTo == MovedProperties.bareDirectReplyTo {
             table[Key.replyTo] = properties.replyTo.map { .string($0) }
             properties.replyTo = nil
         }

@@ -3,11 +3,29 @@
 extension DecodingRules {
     /// Whether an answer may be sent to this queue.
     func allowsReply(to queue: String) -> Bool {
-        guard !reservedQueues.contains(queue), queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }) else {
-            return false
-        }
-        guard !reservedQueues.contains(where: { ParkingQueue.isOne(queue, of: $0) }) else { return false }
+        guard queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }), !isReserved(queue) else { return false }
         return replyAllowList.contains { $0.matches(queue) }
+    }
+}
+
+extension DecodingRules {
+    /// Whether a queue is one of ``reservedQueues``, or belongs to one by its name.
+    public func isReserved(_ queue: String) -> Bool {
+        reservedQueues.contains(queue) || reservedQueues.contains { Self.isNamed(queue, after: $0) }
+    }
+
+    /// Whether `queue` is a parking queue, a partition, or a lock or list of members that goes with `base`.
+    private static func isNamed(_ queue: String, after base: String) -> Bool {
+        if ParkingQueue.isOne(queue, of: base) { return true }
+        guard queue.utf8.count > base.utf8.count, queue.utf8.starts(with: base.utf8) else { return false }
+        let rest = queue.utf8.dropFirst(base.utf8.count)
+        guard rest.first == UInt8(ascii: ".") else { return false }
+        switch String(Substring(rest.dropFirst())) {
+        case "workers", "operator", "operator.name": return true
+        case let name:
+            let number = name.hasSuffix(".owner") ? name.dropLast(6) : name[...]
+            return !number.isEmpty && number.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        }
     }
 }
 
