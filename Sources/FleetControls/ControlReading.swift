@@ -63,6 +63,9 @@ public struct ControlReading: Sendable {
         return [.markEnd]
     }
 
+    /// The end could not be marked.
+    public mutating func notMarked() { hasMarked = false }
+
     /// Messages came, in the order of the stream.
     public mutating func took(_ messages: [(offset: Int64, body: [UInt8])]) -> [Action] {
         guard let last = messages.last else { return [] }

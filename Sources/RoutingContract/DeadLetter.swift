@@ -150,7 +150,7 @@ extension DeadLetter {
         message.properties.deliveryMode = 2
         message.properties.userID = nil
         message.properties.expiration = nil
-        if message.properties.replyTo == DeadLetterEncoder.bareDirectReplyTo { message.properties.replyTo = nil }
+        if message.properties.replyTo == MovedProperties.bareDirectReplyTo { message.properties.replyTo = nil }
         return message
     }
 

@@ -6,12 +6,16 @@ public enum LogKey {
     public static let added = "added"
     public static let address = "address"
     public static let attempts = "attempts"
+    /// The operator who said something.
+    public static let by = "by"
     /// Aliases of orgs that a reload changed.
     public static let changed = "changed"
     public static let code = "code"
     public static let command = "command"
     public static let concurrency = "concurrency"
     public static let connection = "connection"
+    /// What an operator wants of an org: `paused`, `running`, or a mode.
+    public static let control = "control"
     public static let conversation = "conversation"
     public static let count = "count"
     public static let duplicate = "duplicate"
@@ -34,6 +38,7 @@ public enum LogKey {
     public static let running = "running"
     /// Keys of the configuration.
     public static let settings = "settings"
+    public static let since = "since"
     public static let status = "status"
     /// The trace id of W3C's `traceparent`: 32 hexadecimal digits.
     public static let trace = "traceId"

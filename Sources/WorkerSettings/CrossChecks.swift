@@ -110,20 +110,25 @@ struct CrossChecks {
                 Keys.deadLetterQueue.path, "is also answers.queue, choose another name for one of them",
                 with: [Keys.resultsQueue.path])
         }
-        let others =
+        var taken =
             settings.consumedQueues.map { ($0.name, [Keys.queuesSection, $0.name]) } + [
                 (answers.queue, Keys.resultsQueue.path), (answers.deadLetterQueue, Keys.deadLetterQueue.path),
             ]
-        if let (_, path) = others.first(where: { $0.0 == settings.deadLetters.auditQueue }) {
-            sources.report(
-                Keys.auditQueue.path,
-                "is also the queue of \(path.joined(separator: ".")), choose another name for one of them", with: [path]
-            )
+        let others = [(settings.deadLetters.auditQueue, Keys.auditQueue), (settings.controls.queue, Keys.controlsQueue)]
+        for (name, key) in others {
+            if let (_, path) = taken.first(where: { $0.0 == name }) {
+                sources.report(
+                    key.path,
+                    "is also the queue of \(path.joined(separator: ".")), choose another name for one of them",
+                    with: [path])
+            }
+            taken.append((name, key.path))
         }
         let closed =
             settings.consumedQueues.map { ($0.name, "the commands queue") } + [
                 (answers.deadLetterQueue, "the dead-letter queue"),
                 (settings.deadLetters.auditQueue, "the audit queue"),
+                (settings.controls.queue, "the controls queue"),
             ]
         for pattern in answers.allowReplyTo {
             guard let (queue, what) = closed.first(where: { pattern.matches($0.0) }) else { continue }

@@ -75,6 +75,12 @@ enum Keys {
     static let maximumAge = SettingKey(
         "deadLetters.maximumAge", .duration(.seconds(60) ... .seconds(366 * 86_400)), shownDefault: "none",
         "How old dead letters may get: `dead-letters discard --overdue` takes those away that are older.")
+    static let controlsEnabled = SettingKey(
+        "controls.enabled", .boolean, fallback: "true",
+        "Whether `run` obeys `pause` and `mode`, and does not start where it cannot read what they said.")
+    static let controlsQueue = SettingKey(
+        "controls.queue", .queueName, fallback: "routing.controls",
+        "The stream in which stands what operators said by `pause`, `resume` and `mode`.")
     static let confirmTimeout = SettingKey(
         "answers.confirmTimeout", .duration(.seconds(1) ... .seconds(600)), fallback: "30s",
         "How long a publish may wait for the broker's confirm.")
@@ -179,6 +185,7 @@ enum Keys {
         + [allowedOrgs.entry]
         + [resultsQueue.entry, deadLetterQueue.entry, allowReplyTo.entry, copyDirectReplies.entry]
         + [confirmTimeout.entry, auditQueue.entry, maximumAge.entry]
+        + [controlsEnabled.entry, controlsQueue.entry]
         + [store.entry, storeCAFile.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry]
         + [linger.entry]
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]

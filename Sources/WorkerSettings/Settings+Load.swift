@@ -93,6 +93,8 @@ extension SettingsReader {
             confirmTimeout: value(Keys.confirmTimeout))
         let deadLetters = Settings.DeadLetters(
             auditQueue: value(Keys.auditQueue), maximumAge: optional(Keys.maximumAge))
+        let controls = Settings.Controls(
+            isEnabled: value(Keys.controlsEnabled), queue: value(Keys.controlsQueue))
         let store = Settings.Store(
             location: value(Keys.store), caFile: optional(Keys.storeCAFile), retention: value(Keys.retention),
             failureRetention: value(Keys.failureRetention), lease: value(Keys.lease),
@@ -112,7 +114,7 @@ extension SettingsReader {
             level: value(Keys.logLevel), format: value(Keys.logFormat), buffer: value(Keys.logBuffer))
         return Settings(
             worker: worker, amqp: amqp, queues: queues(worker), answers: answers,
-            deadLetters: deadLetters, store: store, commands: commands, http: http,
+            deadLetters: deadLetters, controls: controls, store: store, commands: commands, http: http,
             orgsFolder: optional(Keys.orgsFolder),
             orgs: orgs(worker, commands), misconfigured: [], admin: admin, log: log)
     }

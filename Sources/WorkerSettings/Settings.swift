@@ -13,6 +13,7 @@ public struct Settings: Sendable, Hashable {
     public var queues: [Queue]
     public var answers: Answers
     public var deadLetters: DeadLetters
+    public var controls: Controls
     public var store: Store
     public var commands: Commands
     public var http: HTTP
@@ -86,6 +87,14 @@ public struct Settings: Sendable, Hashable {
         public var auditQueue: String
         /// How old dead letters may get before `discard --overdue` takes them away; 1 min to 366 d, default none.
         public var maximumAge: Duration?
+    }
+
+    /// What operators say of orgs, for the whole fleet.
+    public struct Controls: Sendable, Hashable {
+        /// Default true.
+        public var isEnabled: Bool
+        /// Default `routing.controls`.
+        public var queue: String
     }
 
     /// Where answers and dead letters go.
@@ -313,7 +322,7 @@ extension Settings {
         rules.transferDeadline = commands.transferDeadline
         rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
         rules.reservedQueues = Set(
-            consumedQueues.map(\.name) + [answers.deadLetterQueue, deadLetters.auditQueue])
+            consumedQueues.map(\.name) + [answers.deadLetterQueue, deadLetters.auditQueue, controls.queue])
         rules.honoursReplay = commands.honourReplay
         return rules
     }

@@ -94,6 +94,8 @@ extension Settings {
             (Keys.confirmTimeout.entry, differs(\.answers.confirmTimeout)),
             (Keys.auditQueue.entry, differs(\.deadLetters.auditQueue)),
             (Keys.maximumAge.entry, differs(\.deadLetters.maximumAge)),
+            (Keys.controlsEnabled.entry, differs(\.controls.isEnabled)),
+            (Keys.controlsQueue.entry, differs(\.controls.queue)),
             (Keys.store.entry, differs(\.store.location)),
             (Keys.storeCAFile.entry, differs(\.store.caFile)),
             (Keys.retention.entry, differs(\.store.retention)),

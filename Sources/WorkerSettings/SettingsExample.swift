@@ -46,6 +46,10 @@ extension Settings {
           auditQueue: routing.audit    # who replayed, discarded or resolved what, when and why
           # maximumAge: 30d            # for `dead-letters discard --overdue`
 
+        controls:
+          enabled: true
+          queue: routing.controls      # what operators said by `pause`, `resume` and `mode`
+
         store:
           url: sqlite:route-worker.db  # memory: keeps nothing; or postgres://…, redis://…, rediss://…
           # caFile: /etc/route-worker/store-ca.pem

@@ -51,6 +51,8 @@ public final class GaugeBoard: Sendable {
 
         show(MetricCatalog.parkedOrgs, Double(pipeline.orgs.filter(\.isParked).count))
         show(MetricCatalog.orgIsParked, pipeline.orgs.map { ([$0.alias], $0.isParked ? 1 : 0) })
+        show(MetricCatalog.orgIsPaused, pipeline.orgs.map { ([$0.alias], $0.isPaused ? 1 : 0) })
+        show(MetricCatalog.orgMode, pipeline.orgs.map { ([$0.alias, $0.mode], 1) })
         show(MetricCatalog.breakerIsOpen, pipeline.orgs.map { ([$0.alias], $0.breakerIsOpen ? 1 : 0) })
         show(MetricCatalog.orgConcurrency, pipeline.orgs.map { ([$0.alias], Double($0.concurrency)) })
         show(MetricCatalog.tokenIsMissing, sample.tokenProblems.keys.map { ([$0], 1) })

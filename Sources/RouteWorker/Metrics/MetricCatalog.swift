@@ -20,7 +20,8 @@ public enum MetricCatalog {
         "Those of them that the broker had delivered before.")
     public static let commands = MetricFamily(
         "route_worker_commands_total", .counter, labels: ["org", "command", "outcome"],
-        "Commands that ended, by outcome; answers that were repeated for duplicates are not counted here.")
+        "Commands that ended, by outcome; answers that were repeated for duplicates are not counted here. By an operator's mode of the org also `shadow` and `shadow-invalid` (discarded) and `passthrough` (handed on)."
+    )
     public static let duplicates = MetricFamily(
         "route_worker_duplicates_total", .counter, labels: ["org"],
         "Deliveries whose command had ended before: its answer was repeated.")
@@ -88,6 +89,11 @@ public enum MetricCatalog {
     public static let orgIsParked = MetricFamily(
         "route_worker_org_parked", .gauge, labels: ["org"], "1 while the org is in trouble and its commands are parked."
     )
+    public static let orgIsPaused = MetricFamily(
+        "route_worker_org_paused", .gauge, labels: ["org"], "1 while an operator has the org paused.")
+    public static let orgMode = MetricFamily(
+        "route_worker_org_mode", .gauge, labels: ["org", "mode"],
+        "1 for what is done with the org's commands by an operator's wish: `live`, `shadow` or `passthrough`.")
     public static let breakerIsOpen = MetricFamily(
         "route_worker_breaker_open", .gauge, labels: ["org"], "1 while the org's circuit breaker is open.")
     public static let orgConcurrency = MetricFamily(
@@ -126,8 +132,8 @@ public enum MetricCatalog {
     public static let all = [
         deliveries, redeliveries, commands, duplicates, setAside, criticalTime, queueWait, calls, callTime,
         storeBatchSize, storeBatchTime, storeFailures, confirmTime, publishes, inFlight, slots, paused, waiting, lanes,
-        oldestTransfer, unacknowledged, prefetch, parkedOrgs, orgIsParked, breakerIsOpen, orgConcurrency,
-        tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers, deadLetters,
+        oldestTransfer, unacknowledged, prefetch, parkedOrgs, orgIsParked, orgIsPaused, orgMode, breakerIsOpen,
+        orgConcurrency, tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers, deadLetters,
         certificateRemaining, linesDropped, info,
     ]
 

@@ -20,6 +20,8 @@ public struct PipelineMetrics: Sendable {
         let setAside: Counter
         /// By status class (index 1 to 5), `not_sent` (0) and `unknown` (6); made when first needed.
         var calls: [Counter?] = Array(repeating: nil, count: Self.results.count)
+        /// By command and what became of it.
+        var controlled: [[String]: Counter] = [:]
         /// By outcome, for a route, a delete and neither; made when first needed.
         var outcomes: [Counter?] = Array(repeating: nil, count: 3 * Outcome.allCases.count)
 
@@ -101,6 +103,25 @@ public struct PipelineMetrics: Sendable {
     mutating func parked(_ org: OrgID) {
         steps &+= 1
         withOrg(org) { org, _ in org.setAside.increment() }
+    }
+
+    /// What becomes of a command by an operator's wish. The raw values stand in the label `outcome`.
+    enum Controlled: String {
+        case shadow
+        case shadowedInvalid = "shadow-invalid"
+        case passthrough
+    }
+
+    /// A message was discarded or handed on.
+    mutating func controlled(_ id: OrgID?, _ kind: CommandKind?, as outcome: Controlled) {
+        steps &+= 1
+        withOrg(id) { org, factory in
+            let labels = [org.alias, kind?.rawValue ?? "none", outcome.rawValue]
+            let counter =
+                org.controlled[labels] ?? MetricCatalog.commands.counter(labels[0], labels[1], labels[2], in: factory)
+            org.controlled[labels] = counter
+            counter.increment()
+        }
     }
 
     mutating func called(for id: OrgID, took time: Duration, _ result: CallResult) {

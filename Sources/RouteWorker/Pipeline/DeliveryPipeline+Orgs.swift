@@ -18,7 +18,7 @@ extension DeliveryPipeline {
         case count(OrgID)
     }
 
-    // MARK: Controls
+    // MARK: What is known
 
     /// Where orgs in trouble are parked; without it none is. Before the first delivery.
     public func park(in lots: any ParkingLots) { parking = lots }
@@ -31,6 +31,7 @@ extension DeliveryPipeline {
             orgs[org]!.use(policies[org] ?? OrgPolicy(), concurrency: settings.concurrency, workers: workers, now: now)
             applyLimit(org)
         }
+        obeyControls()
     }
 
     /// How many workers share the fleet's rate limits; at least 1.
@@ -42,21 +43,6 @@ extension DeliveryPipeline {
         for org in orgs.keys { orgs[org]!.setRate(workers: workers, now: now) }
     }
 
-    /// Parks an org until ``resume(_:)``; does nothing where its parking is off.
-    public func pause(_ org: OrgID) {
-        know(org)
-        guard parksOrgs, orgs[org]!.policy.parking != nil else { return }
-        logger.warning("the org is paused by an operator", metadata: [LogKey.org: "\(org)"])
-        run(orgs[org]!.gate.pause(now: moment().uptime), org)
-    }
-
-    /// Lets a paused org return, after a probe.
-    public func resume(_ org: OrgID) {
-        know(org)
-        orgs[org]!.gate.resume(now: moment().uptime)
-        rearm(org)
-    }
-
     /// Looks which parking queues hold commands of an earlier life, or of another worker, and starts their orgs parked.
     ///
     /// - Returns: whether the broker could be asked.
@@ -64,7 +50,8 @@ extension DeliveryPipeline {
     public func lookForLeftOvers() async -> Bool {
         guard let parking else { return true }
         var places: [String: ParkingPlace] = [:]
-        for (org, policy) in settings.policies where policy.parking != nil {
+        // An operator's pause parks also those that are not parked in trouble.
+        for org in settings.policies.keys {
             for (index, queue) in settings.queues.enumerated() {
                 places[ParkingQueue.name(of: queue.name, org: org)] = ParkingPlace(queue: index, org: org)
             }
@@ -98,9 +85,18 @@ extension DeliveryPipeline {
     enum Pass {
         case go
         case wait(Duration)
-        /// Not while its org is in trouble.
+        /// Not while its org is in trouble, or paused.
         case setAside
+        /// By an operator's wish it is discarded.
+        case shadow
+        /// By an operator's wish it goes to this queue.
+        case handOn(to: String)
+        /// It is not for now, and comes again.
+        case leave
     }
+
+    /// How long a command of a paused org waits in its place, where it cannot be parked, before it is looked at again.
+    private static let pausedInPlace: Duration = .seconds(3600)
 
     /// - Parameter maySetAside: a command that cannot be parked goes on although its org is in trouble.
     func pass(
@@ -108,6 +104,9 @@ extension DeliveryPipeline {
     ) -> Pass {
         let org = command.key.org
         let now = moment()
+        let control = orgs[org]!.control
+        // It was taken out to be told that it is too late. Where nothing is told, its turn comes with the others'.
+        if work.place.isOverdue, control.mode != .live { return .leave }
         let isSetAside =
             switch work.place {
             case .overdue: false
@@ -117,15 +116,23 @@ extension DeliveryPipeline {
                     command.conversationKey.hashValue,
                     isSurplus: isBeyondLimit || orgs[org]!.fresh.excess(in: work.queue) > 0)
             }
-        if isSetAside, maySetAside {
-            if pacing.token != nil { orgs[org]!.bucket?.giveBack(now: now.uptime) }
+        let isControlled = control.isPaused || control.mode != .live
+        if (isSetAside && maySetAside) || isControlled, pacing.token != nil {
+            orgs[org]!.bucket?.giveBack(now: now.uptime)
             pacing.token = nil
-            return .setAside
         }
+        if isSetAside, maySetAside { return .setAside }
         // For what is too late no call will be made.
-        if work.place.isOverdue || command.deadline.map({ $0 - now.wall < orgs[org]!.policy.minimumCallTime }) ?? false
-        {
-            return .go
+        let isTooLate =
+            work.place.isOverdue || command.deadline.map { $0 - now.wall < orgs[org]!.policy.minimumCallTime } ?? false
+        switch control.mode {
+        case .live where isTooLate: return .go
+        case _ where control.isPaused:
+            let left = control.mode == .live ? command.deadline.map { $0 - now.wall } : nil
+            return .wait(min(left ?? Self.pausedInPlace, Self.pausedInPlace))
+        case .live: break
+        case .shadow: return .shadow
+        case .passthrough(let queue): return .handOn(to: queue)
         }
         var until = max(orgs[org]!.quietUntil, pacing.until)
         if until <= now.uptime, pacing.token == nil, orgs[org]!.bucket != nil {
@@ -165,12 +172,15 @@ extension DeliveryPipeline {
     }
 
     private func count(failed: Bool, _ error: CommandError?, _ org: OrgID, _ now: Duration) {
-        guard parksOrgs, orgs[org]!.policy.parking != nil else { return }
+        guard parksOrgs, orgs[org]!.policy.parking != nil, orgs[org]!.control.mode == .live else { return }
         if orgs[org]!.breaker.ended(failed: failed, now: now) { trouble(.breakerOpen, error, org) }
     }
 
     /// The whole org is in trouble: its gate closes.
     func trouble(_ reason: ParkingReason, _ error: CommandError?, context: String? = nil, _ org: OrgID) {
+        // Of a call that was under way. It says nothing of what is done with the org's commands now, and nobody would find
+        // out that the org is well again.
+        guard orgs[org]!.control.mode == .live else { return }
         let now = moment().uptime
         let before = orgs[org]!.gate.state
         orgs[org]!.breaker.open()
@@ -195,6 +205,7 @@ extension DeliveryPipeline {
             policy: settings.policies[org] ?? OrgPolicy(), concurrency: settings.concurrency,
             prefetches: settings.queues.map(\.prefetch), workers: workers, marker: generator.next(),
             now: moment().uptime)
+        obeyControl(org)
     }
 
     func applyLimit(_ org: OrgID) {
@@ -250,7 +261,8 @@ extension DeliveryPipeline {
                 wakeSleepers { $0.org == org }
             case .startSlowly:
                 orgs[org]!.breaker.tryAgain()
-                orgs[org]!.concurrency.startSlowly()
+                // Without calls it would stay slow.
+                if orgs[org]!.control.mode == .live { orgs[org]!.concurrency.startSlowly() }
                 shareSlots(org)
             case .speedUp:
                 returning.speedUp(org)
@@ -300,6 +312,10 @@ extension DeliveryPipeline {
 
     /// A real call without effect: any answer that shows token, scope, context and service well will do.
     private func probe(_ org: OrgID) async {
+        guard orgs[org]!.control.mode == .live, orgs[org]!.policy.parking != nil else {
+            let isWell = await mayReturnUncalled(org)
+            return run(orgs[org]!.gate.probed(isWell: isWell, now: moment().uptime, using: &generator), org)
+        }
         var isWell = true
         var retryAfter: Duration?
         var error: CommandError?

@@ -76,7 +76,7 @@ extension DeliveryPipeline {
         let now = moment().uptime
         // There is nobody to wait where there is no other org.
         guard parksOrgs, orgs[org]!.gate.isLive, orgs[org]!.policy.parking != nil, !orgs[org]!.cannotPark,
-            orgs[org]!.refusedUntil <= now, settings.policies.count > 1
+            orgs[org]!.refusedUntil <= now, settings.policies.count > 1, orgs[org]!.control.mode == .live
         else { return orgs[org]!.fresh.stopWatching() }
         let isLimited = orgs[org]!.isLimited(slots: settings.concurrency, now: now)
         let isHeldUp = 2 * orgs[org]!.calls < lanes.running(in: org)

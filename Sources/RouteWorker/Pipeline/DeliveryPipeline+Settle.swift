@@ -26,9 +26,11 @@ extension DeliveryPipeline {
                 metrics.parked(command.key.org)
                 Failpoint.afterParking.reached()
                 return .ack(work.delivery.receipt)
+            case .controlled(let settlement): return settlement
             case .left: return nil
             }
         case .failure(let invalid):
+            if let settlement = await obeyControl(invalid, work, ticket) { return settlement }
             announcement = Announcement(
                 of: invalid, work.delivery, settings, receivedAt: work.receivedAt, now: moment().wall)
         }
@@ -47,6 +49,8 @@ extension DeliveryPipeline {
         case ended(Ending)
         /// It stands in its org's parking queue.
         case parked
+        /// By an operator's wish it was not called for.
+        case controlled(Settlement)
         /// The delivery is left to the broker.
         case left
     }
@@ -55,15 +59,16 @@ extension DeliveryPipeline {
     private func complete(_ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket) async -> Completion {
         let org = command.key.org
         let policy = settings.policies[org] ?? OrgPolicy()
-        var mayPark = parksOrgs && policy.parking != nil
+        var mayPark = parksOrgs
         var pacing = Pacing()
+        var handOns = 0
         var isBeyondLimit = ticket.isBeyondLimit
         var progress = CommandProgress(
             command: command, policy: policy,
             delivery: CommandProgress.Context(
                 receivedAt: work.receivedAt, earlierDeliveries: work.earlierDeliveries,
                 worker: settings.worker, lease: settings.lease, retention: settings.retention,
-                deliveryLimit: settings.deliveryLimit, parks: mayPark,
+                deliveryLimit: settings.deliveryLimit, parks: parksOrgs && policy.parking != nil,
                 provenContext: orgs[org]!.provenContext(moment().uptime)),
             nonce: generator.next())
         var step = CommandProgress.Step.claim
@@ -92,6 +97,20 @@ extension DeliveryPipeline {
                             guard await wait(.zero, ticket, work) else { return .left }
                         }
                         continue
+                    case .shadow: return .controlled(shadow(command, work))
+                    case .handOn(let queue):
+                        handOns += 1
+                        switch await handOn(command, work, to: queue) {
+                        case .settled(let settlement): return .controlled(settlement)
+                        case .blocked:
+                            blocked(org, queue)
+                            // What comes from a parking queue goes back there, with its channel.
+                            if work.place == .commands, mayPark { continue }
+                        case .again: break
+                        }
+                        guard await wait(publishBackoff(handOns), ticket, work) else { return .left }
+                        continue
+                    case .leave: return .left
                     }
                 }
                 let askedAt = moment()
@@ -150,7 +169,12 @@ extension DeliveryPipeline {
                 step = .claim
             case .park(let reason):
                 trouble(reason, progress.lastVerdict?.error, context: command.context, org)
-                guard work.place == .commands else { return .left }
+                guard work.place == .commands else {
+                    // An operator may have changed what is done with the org's commands, and its gate is open.
+                    guard orgs[org]!.gate.admitsReturned else { return .left }
+                    step = .claim
+                    continue
+                }
                 switch await park(command, work, ticket) {
                 case .parked: return .parked
                 case .left: return .left
@@ -167,7 +191,9 @@ extension DeliveryPipeline {
 
     /// A route with a later delete behind it in its lane need not be made; the delete's mark tells the claim so.
     private func markLaterDelete(of command: RouteCommand, _ ticket: Lanes.Ticket) async {
-        guard command.key.kind == .route, let issuedAt = command.issuedAt else { return }
+        guard command.key.kind == .route, let issuedAt = command.issuedAt,
+            orgs[command.key.org]!.control == .live
+        else { return }
         for work in lanes.waiting(behind: ticket) {
             guard case .success(let delete) = work.decoded, delete.key.kind == .delete,
                 let deletedAt = delete.issuedAt, deletedAt > issuedAt, isLive(work),

@@ -1,5 +1,6 @@
 // What the pipeline holds, for health and metrics: looked at once a second, not counted along the way.
 
+import FleetControls
 import RoutingContract
 
 /// What a pipeline holds at one moment.
@@ -7,7 +8,12 @@ public struct PipelineSnapshot: Sendable, Hashable {
     /// One org that commands came for.
     public struct Org: Sendable, Hashable {
         public var alias: String
+        /// In trouble.
         public var isParked: Bool
+        /// By an operator.
+        public var isPaused: Bool
+        /// `live`, `shadow` or `passthrough`.
+        public var mode: String
         public var breakerIsOpen: Bool
         /// Calls that may be made at a time.
         public var concurrency: Int
@@ -60,7 +66,9 @@ extension DeliveryPipeline {
             guard let alias = decoder.orgs.find(id.description)?.alias else { continue }
             snapshot.orgs.append(
                 PipelineSnapshot.Org(
-                    alias: alias, isParked: !org.gate.isLive && org.gate.state != .overflowing,
+                    alias: alias,
+                    isParked: !org.gate.isLive && org.gate.state != .overflowing && org.gate.reason != .paused,
+                    isPaused: org.control.isPaused, mode: org.control.mode.name,
                     breakerIsOpen: org.breaker.isOpen,
                     concurrency: org.concurrency.limit))
         }

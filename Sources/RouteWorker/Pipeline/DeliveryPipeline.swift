@@ -7,6 +7,7 @@
 public import AMQP
 public import AMQPMessage
 import Failpoints
+import FleetControls
 public import IdempotencyStore
 public import InteractionAPI
 public import Logging
@@ -96,6 +97,8 @@ public actor DeliveryPipeline {
     private let wantTask: AsyncStream<Errand?>.Continuation
 
     var orgs: [OrgID: OrgState] = [:]
+    /// What operators say of the orgs.
+    var controls = ControlState()
     /// The orgs that are called although they are not live.
     var returning: ReturnShares<OrgID>
     /// The parking queues that were used or found.

@@ -1,10 +1,13 @@
 // What the pipeline knows of one org beside its configuration.
 
+import FleetControls
 import NIOCore
 
 /// One org: its gate, and how politely it is called.
 struct OrgState {
     var policy: OrgPolicy
+    /// What operators say of it.
+    var control = OrgControl.live
     var gate: OrgGate
     var breaker: CircuitBreaker
     var concurrency: AdaptiveConcurrency
@@ -69,7 +72,8 @@ struct OrgState {
     ///
     /// - Parameter share: see ``ReturnShares``.
     func limit(slots: Int, share: Int?) -> Int? {
-        let limit = gate.admitsReturned || cannotPark ? min(concurrency.limit, share ?? slots) : slots
+        let own = control.mode == .live ? concurrency.limit : slots
+        let limit = gate.admitsReturned || cannotPark ? min(own, share ?? slots) : slots
         return limit < slots ? limit : nil
     }
 
@@ -82,7 +86,7 @@ struct OrgState {
     ///
     /// - Parameter running: deliveries of the org that hold a slot.
     func mayStartBeyondLimit(_ limit: Int?, running: Int) -> Bool {
-        guard let limit, !cannotPark, policy.parking != nil else { return false }
+        guard let limit, !cannotPark else { return false }
         return switch gate.state {
         case .live: false
         case .overflowing: fresh.excess > max(running - limit, 0)

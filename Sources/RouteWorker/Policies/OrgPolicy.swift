@@ -68,6 +68,8 @@ enum ParkingReason: String, Sendable, Hashable {
     case busy
     /// An operator paused it.
     case paused
+    /// An operator has its commands handed on to a queue that does not take them.
+    case passthroughBlocked = "passthrough-blocked"
     /// More of its commands wait than its share of the prefetch.
     case backlog
     /// A parking queue held commands when the worker looked: its own before a restart, or another worker's.

@@ -12,22 +12,28 @@ public struct RoutingService: Service {
     private let consumer: AMQPConsumer
     private let pipeline: DeliveryPipeline
     private let parking: BrokerParkingLots
+    private let controls: ControlsStream?
     private let drainTimeout: Duration
     private let logger: Logger
 
-    /// - Parameter parking: what the pipeline parks orgs in; connects and closes with the consumer.
+    /// - Parameters:
+    ///   - parking: what the pipeline parks orgs in; connects and closes with the consumer.
+    ///   - controls: what operators say of orgs; `nil` where nobody may say anything.
     public init(
-        consumer: AMQPConsumer, pipeline: DeliveryPipeline, parking: BrokerParkingLots, drainTimeout: Duration,
-        logger: Logger
+        consumer: AMQPConsumer, pipeline: DeliveryPipeline, parking: BrokerParkingLots, controls: ControlsStream?,
+        drainTimeout: Duration, logger: Logger
     ) {
         self.consumer = consumer
         self.pipeline = pipeline
         self.parking = parking
+        self.controls = controls
         self.drainTimeout = drainTimeout
         self.logger = logger
     }
 
+    /// - Throws: ``ControlsError`` where nobody can say whether a command may be called for.
     public func run() async throws {
+        if let controls, try await !obey(controls) { return logger.info("drained") }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await pipeline.run(acknowledging: consumer.settle) }
             parking.start()
@@ -35,6 +41,9 @@ public struct RoutingService: Service {
             // cannot be asked yet, it delivers nothing either.
             await pipeline.lookForLeftOvers()
             consumer.start()
+            if let controls {
+                group.addTask { while let state = await controls.next() { await pipeline.use(state) } }
+            }
             group.addTask {
                 try? await gracefulShutdown()
                 await drain()
@@ -45,7 +54,22 @@ public struct RoutingService: Service {
         }
         await consumer.close()
         await parking.close()
+        await controls?.close()
         logger.info("drained")
+    }
+
+    /// Learns what operators have said, before the first delivery.
+    ///
+    /// - Returns: whether to go on; not so when the worker was asked to end meanwhile.
+    private func obey(_ controls: ControlsStream) async throws -> Bool {
+        do {
+            let known = try await cancelWhenGracefulShutdown { try await controls.open() }
+            await pipeline.use(known.state)
+            return true
+        } catch is CancellationError {
+            await controls.close()
+            return false
+        }
     }
 
     private func drain() async {

@@ -76,8 +76,13 @@ public struct Topology: Sendable, Hashable {
     private let commandsQueues: [String]
     private let deadLetterQueue: String
 
-    /// - Parameter auditQueue: where operators leave the trail of what they do with dead letters.
-    public init(commandsQueues: [String], resultsQueue: String, deadLetterQueue: String, auditQueue: String? = nil) {
+    /// - Parameters:
+    ///   - auditQueue: where operators leave the trail of what they do with dead letters.
+    ///   - controlsQueue: where what operators say of orgs stands.
+    public init(
+        commandsQueues: [String], resultsQueue: String, deadLetterQueue: String, auditQueue: String? = nil,
+        controlsQueue: String? = nil
+    ) {
         self.commandsQueues = commandsQueues
         self.deadLetterQueue = deadLetterQueue
         queues = commandsQueues.map { name in
@@ -97,6 +102,18 @@ public struct Topology: Sendable, Hashable {
                     name: name, role: role,
                     arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))
         }
+        if let controlsQueue { queues.append(Self.controlsQueue(controlsQueue)) }
+    }
+
+    /// Every message states all that holds, and the broker keeps the last ones whatever the bounds: each reader starts with
+    /// those, and none takes anything from another.
+    private static func controlsQueue(_ name: String) -> Queue {
+        Queue(
+            name: name,
+            arguments: [
+                "x-queue-type": .string("stream"), "x-max-length-bytes": .int32(16 << 20),
+                "x-stream-max-segment-size-bytes": .int32(4 << 20),
+            ])
     }
 
     private static func losesNothing(deadLetterQueue: String, deliveryLimit: Int32) -> FieldTable {

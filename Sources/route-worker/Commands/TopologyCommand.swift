@@ -93,6 +93,7 @@ extension Settings {
     var topology: Topology {
         Topology(
             commandsQueues: consumedQueues.map(\.name), resultsQueue: answers.queue,
-            deadLetterQueue: answers.deadLetterQueue, auditQueue: deadLetters.auditQueue)
+            deadLetterQueue: answers.deadLetterQueue, auditQueue: deadLetters.auditQueue,
+            controlsQueue: controls.isEnabled ? controls.queue : nil)
     }
 }
