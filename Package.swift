@@ -275,6 +275,9 @@ let package = Package(
             dependencies: ["AMQPMessage", "BrokerInspection", "RouteWorker", "RoutingContract"], swiftSettings: settings
         ),
         .testTarget(
+            name: "FleetControlsTests", dependencies: ["AMQPMessage", "FleetControls", "RoutingContract"],
+            swiftSettings: settings),
+        .testTarget(
             name: "CommandClientTests", dependencies: ["AMQPMessage", "CommandClient", "RoutingContract"],
             swiftSettings: settings),
         .testTarget(

@@ -18,20 +18,25 @@ extension ControlState {
         case garbage(String)
     }
 
-    /// As it is published.
-    ///
-    /// - Parameter messageID: unique, so that a return of it can be told from others.
-    public func message(_ messageID: String, at now: Timestamp) -> Message {
+    /// The body of its message.
+    public var json: [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let form = StateForm(
             schemaVersion: Self.schemaVersion, version: version, changed: changed.map { NoteForm($0) }, all: EntryForm(all),
             orgs: Dictionary(uniqueKeysWithValues: orgs.map { ($0.key.description, EntryForm($0.value)) }))
         guard let body = try? encoder.encode(form) else { preconditionFailure("texts and numbers are always encodable") }
+        return Array(body)
+    }
+
+    /// As it is published.
+    ///
+    /// - Parameter messageID: unique, so that a return of it can be told from others.
+    public func message(_ messageID: String, at now: Timestamp) -> Message {
         let properties = MessageProperties(
             contentType: "application/json", deliveryMode: 2, messageID: messageID, timestamp: now.amqp,
             type: Self.messageType)
-        return Message(properties: properties, body: Array(body))
+        return Message(properties: properties, body: json)
     }
 
     public static func read(_ body: [UInt8]) -> Read {

@@ -327,6 +327,9 @@ extension Settings {
         return rules
     }
 
+    /// Whether nothing but workers may put something into a queue: it is one of theirs, or named after one.
+    public func isOwn(queue: String) -> Bool { queue == answers.queue || decodingRules.isReserved(queue) }
+
     /// What a worker consumes: the commands queues, and behind them the replay queue unless it is one of them.
     public var consumedQueues: [Queue] {
         if queues.contains(where: { $0.name == commands.replayQueue }) { return queues }

@@ -21,12 +21,14 @@ struct RouteWorkerCommand: AsyncParsableCommand {
               route-worker run -c worker.yaml
               route-worker explain -c worker.yaml 7e0a…   what became of this RequestId?
               route-worker dead-letters list -c worker.yaml --group
+              route-worker pause -c worker.yaml --org acme --reason "their change"
               route-worker send -c worker.yaml --org acme --conversation 7b0c… --wait
             """,
         version: version,
         subcommands: [
             RunCommand.self, SendCommand.self, SandboxCommand.self, TopologyCommand.self, CheckCommand.self,
-            ExplainCommand.self, DeadLettersCommand.self, ForgetCommand.self, ConfigCommand.self, VersionCommand.self,
+            ExplainCommand.self, DeadLettersCommand.self, PauseCommand.self, ResumeCommand.self, ModeCommand.self,
+            ControlsCommand.self, ForgetCommand.self, ConfigCommand.self, VersionCommand.self,
         ])
 
     /// ArgumentParser would end with 64 on a usage error; the project's contract says 2.

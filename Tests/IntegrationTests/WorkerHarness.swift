@@ -80,6 +80,7 @@ final class WorkerHarness: Sendable {
     let deadLetters: String
     let replays: String
     let audit: String
+    let controls: String
     private let options: HarnessOptions
     private let children = Collected<ChildProcess>()
 
@@ -96,6 +97,7 @@ final class WorkerHarness: Sendable {
         deadLetters = "\(name).dead-letters"
         replays = "\(name).commands.replay"
         audit = "\(name).audit"
+        controls = "\(name).controls"
         folder = try TemporaryFolder()
         let token = try folder.write("a-token\n", to: "token")
         let queueLines = zip(queues, options.queues).map { "  \($0): \($1.settings)" }.joined(separator: "\n")
@@ -118,6 +120,8 @@ final class WorkerHarness: Sendable {
               deadLetterQueue: \(deadLetters)
             deadLetters:
               auditQueue: \(audit)
+            controls:
+              queue: \(controls)
             commands:
               replayQueue: \(replays)
             store:
@@ -288,7 +292,7 @@ final class WorkerHarness: Sendable {
     var topology: Topology {
         var topology = Topology(
             commandsQueues: queues + [replays], resultsQueue: results, deadLetterQueue: deadLetters,
-            auditQueue: audit)
+            auditQueue: audit, controlsQueue: controls)
         if let arguments = options.resultsArguments,
             let index = topology.queues.firstIndex(where: { $0.name == results })
         {

@@ -45,7 +45,8 @@ struct TopologyDefinitionsTests {
         let definitions = try JSONDecoder().decode(Definitions.self, from: Data(contentsOf: file))
         let topology = Topology(
             commandsQueues: ["routing.commands", "routing.commands.replay"], resultsQueue: "routing.results",
-            deadLetterQueue: "routing.dead-letters", auditQueue: "routing.audit")
+            deadLetterQueue: "routing.dead-letters", auditQueue: "routing.audit",
+            controlsQueue: "routing.controls")
         #expect(definitions.queues.map(\.name) == topology.queues.map(\.name))
         #expect(!definitions.queues.map(\.durable).contains(false))
         for (defined, declared) in zip(definitions.queues, topology.queues) {

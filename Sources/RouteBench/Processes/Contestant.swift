@@ -71,6 +71,7 @@ struct Assignment: Sendable {
         """
         amqp: {url: "\(servers.amqpURL)"}
         worker: {concurrency: \(concurrency)}
+        controls: {enabled: false}
         queues: {"\(commands)": {}}
         commands: {replayQueue: "\(commands)"}
         answers: {queue: "\(results)", deadLetterQueue: "\(deadLetters)"}

@@ -161,12 +161,12 @@ extension DeliveryPipeline {
     private func report(_ controls: ControlState, _ before: ControlState) {
         func tell(_ entry: ControlEntry, _ name: String) {
             for line in entry.lines {
-                logger.info("an operator's control holds", metadata: line.merging([LogKey.org: "\(name)"]) { $1 })
+                logger.info("an operator's control of the org", metadata: line.merging([LogKey.org: "\(name)"]) { $1 })
             }
         }
         if controls.version != before.version, let changed = controls.changed {
             logger.info(
-                "the controls say",
+                before.version == 0 ? "operators' controls are in force" : "operators' controls changed",
                 metadata: changed.metadata.merging([LogKey.version: "\(controls.version)"]) { $1 })
         }
         if controls.all != before.all {
@@ -184,7 +184,7 @@ extension DeliveryPipeline {
     }
 
     private func tellLive(_ name: String) {
-        logger.info("no operator's control of its own holds any more", metadata: [LogKey.org: "\(name)"])
+        logger.info("no operator's control of the org any more", metadata: [LogKey.org: "\(name)"])
     }
 }
 

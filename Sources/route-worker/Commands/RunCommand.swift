@@ -78,6 +78,10 @@ struct RunCommand: AsyncParsableCommand {
             settings.brokerConfiguration("parking"), deadLetterQueue: settings.answers.deadLetterQueue
         ) { pipeline.receive($0) }
         await pipeline.park(in: parking)
+        let controls =
+            try settings.controls.isEnabled
+            ? ControlsStream(
+                settings.brokerConfiguration("controls"), queue: settings.controls.queue, logger: logger) : nil
         publisher.start()
         directReplies.start()
         logger.info(
@@ -99,7 +103,7 @@ struct RunCommand: AsyncParsableCommand {
                 tokens: caller.tokens, certificates: { await reloader.running.certificateEnds() },
                 droppedLines: { LogWriter.standardError.droppedLines }))
         // Services end in reverse: first the consumer and its pipeline, then what they need, and last the probes.
-        try await runServices(
+        let services =
             monitoring.services(settings, logger: logger) + [
                 health,
                 ClosingService { await store.close() },
@@ -112,9 +116,14 @@ struct RunCommand: AsyncParsableCommand {
                     watched: settings.consumedQueues.dropFirst().map(\.name) + [settings.answers.deadLetterQueue],
                     board: monitoring.board, pipeline: pipeline, logger: logger),
                 RoutingService(
-                    consumer: consumer, pipeline: pipeline, parking: parking,
+                    consumer: consumer, pipeline: pipeline, parking: parking, controls: controls,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
-            ], logger: logger, onHangUp: { await reloader.reload() })
+            ]
+        do {
+            try await runServices(services, logger: logger, onHangUp: { await reloader.reload() })
+        } catch let error as ControlsError {
+            throw CommandFailure(error)
+        }
     }
 
     /// Stops a worker that would only hold up commands: what makes a store unusable does not mend itself. One that cannot

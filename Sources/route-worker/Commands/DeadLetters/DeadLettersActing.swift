@@ -155,9 +155,7 @@ extension DeadLettersCommand {
                 throw ValidationError("--overdue and --older-than exclude each other")
             }
             try selection.check(isNarrowed: overdue)
-            guard yes || dryRun || isatty(STDIN_FILENO) == 1 else {
-                throw ValidationError("there is no terminal to ask on: give --yes, or --dry-run")
-            }
+            try Confirmation.validate(yes || dryRun, instead: "--yes, or --dry-run")
         }
 
         func run() async throws {
@@ -211,7 +209,8 @@ struct OperatorPass {
             }
             if asksFirst, !isDry {
                 let dry = try await run(isDry: true).run()
-                guard dry.done == 0 || confirms(dry.done) else { return nil }
+                let question = "\(words.done.dropLast(2)) \(dry.done) dead letters?"
+                guard dry.done == 0 || Confirmation.isGiven(to: question) else { return nil }
             }
             return try await withInterruption { try await run(isDry: isDry).shown(words, isDry: isDry, $0) }
         }
@@ -221,11 +220,6 @@ struct OperatorPass {
             throw CommandFailure.failed("no dead letter matches")
         }
         guard outcome.isWell else { throw ExitCode(ExitStatus.failed) }
-    }
-
-    private func confirms(_ count: Int) -> Bool {
-        FileHandle.standardError.write(Data("\(words.done.dropLast(2)) \(count) dead letters? [y/N] ".utf8))
-        return ["y", "yes"].contains(readLine()?.lowercased())
     }
 }
 
