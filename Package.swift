@@ -289,8 +289,8 @@ let package = Package(
         .testTarget(
             name: "RouteWorkerTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics", "RouteWorker",
-                "RoutingContract", "TestSupport",
+                "AMQP", "AMQPMessage", "FleetControls", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics",
+                "RouteWorker", "RoutingContract", "TestSupport",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
@@ -308,9 +308,9 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "Failpoints", "IdempotencyStore",
-                "InteractionSandbox", "RouteWorker",
-                "RoutingContract", "TestSupport", "route-worker",
+                "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "Failpoints", "FleetControls",
+                "IdempotencyStore", "InteractionSandbox", "RouteWorker", "RoutingContract", "TestSupport",
+                "route-worker",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -127,18 +127,6 @@ import Testing
         }
     }
 
-    @Test func aPausedOrgReturnsWhenItsOperatorSaysSo() async throws {
-        await stage([]) { stage in
-            await stage.pipeline.pause(PipelineStage.org.id)
-            stage.deliver(PipelineStage.delivery(1))
-            #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
-            #expect(stage.api.calls.isEmpty && stage.lots!.count(Self.lot) == 1)
-            await stage.pipeline.resume(PipelineStage.org.id)
-            _ = await stage.settled(1)
-            #expect(answers(stage) == ["call-1"])
-        }
-    }
-
     @Test func leftOversOfAnEarlierLifeAreBroughtBack() async throws {
         let lots = ScriptedLots()
         let delivery = PipelineStage.delivery(1)

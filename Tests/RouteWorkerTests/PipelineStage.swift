@@ -43,8 +43,13 @@ final class ScriptedAPI: RoutingAPI {
     func hold() { lock.withLock { state.holds = true } }
 
     func letGo() {
+        lock.withLock { state.holds = false }
+        letGoHeld()
+    }
+
+    /// Those that wait go on; those to come wait.
+    func letGoHeld() {
         let held = lock.withLock {
-            state.holds = false
             defer { state.held = [] }
             return state.held
         }

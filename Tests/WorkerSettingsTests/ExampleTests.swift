@@ -90,6 +90,7 @@ import Testing
         #expect(
             rules.reservedQueues == [
                 "routing.commands", "routing.commands.replay", "routing.dead-letters", "routing.audit",
+                "routing.controls",
             ])
     }
 

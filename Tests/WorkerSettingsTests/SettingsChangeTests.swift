@@ -118,6 +118,7 @@ import Testing
         other.answers = .init(
             queue: "o", deadLetterQueue: "o", allowReplyTo: [], copyDirectReplies: false, confirmTimeout: .zero)
         other.deadLetters = .init(auditQueue: "o", maximumAge: .seconds(60))
+        other.controls = .init(isEnabled: false, queue: "o")
         other.queues[0].prefetch += 1
         other.queues[0].concurrency += 1
         other.queues.append(other.queues[0])
