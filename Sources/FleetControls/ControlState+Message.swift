@@ -23,9 +23,10 @@ extension ControlState {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let form = StateForm(
-            schemaVersion: Self.schemaVersion, version: version, changed: changed.map { NoteForm($0) }, all: EntryForm(all),
+            schemaVersion: Self.schemaVersion, version: version, changed: changed.map { NoteForm($0) },
+            all: EntryForm(all),
             orgs: Dictionary(uniqueKeysWithValues: orgs.map { ($0.key.description, EntryForm($0.value)) }))
-        guard let body = try? encoder.encode(form) else { preconditionFailure("texts and numbers are always encodable") }
+        guard let body = try? encoder.encode(form) else { preconditionFailure("texts and numbers can be encoded") }
         return Array(body)
     }
 

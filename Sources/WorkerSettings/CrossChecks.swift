@@ -114,7 +114,9 @@ struct CrossChecks {
             settings.consumedQueues.map { ($0.name, [Keys.queuesSection, $0.name]) } + [
                 (answers.queue, Keys.resultsQueue.path), (answers.deadLetterQueue, Keys.deadLetterQueue.path),
             ]
-        let others = [(settings.deadLetters.auditQueue, Keys.auditQueue), (settings.controls.queue, Keys.controlsQueue)]
+        let others = [
+            (settings.deadLetters.auditQueue, Keys.auditQueue), (settings.controls.queue, Keys.controlsQueue),
+        ]
         for (name, key) in others {
             if let (_, path) = taken.first(where: { $0.0 == name }) {
                 sources.report(

@@ -128,7 +128,8 @@ import Testing
 
     @Test func modesAreNamed() {
         #expect(ControlMode(named: "passthrough", to: "q") == .passthrough(to: "q"))
-        for (name, target) in [("passthrough", nil), ("passthrough", ""), ("live", "q"), ("shadow", "q"), ("off", nil)] {
+        for (name, target) in [("passthrough", nil), ("passthrough", ""), ("live", "q"), ("shadow", "q"), ("off", nil)]
+        {
             #expect(ControlMode(named: name, to: target) == nil)
         }
     }

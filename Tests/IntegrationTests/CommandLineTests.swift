@@ -36,7 +36,8 @@ struct CommandLineTests {
         "Every command has help with examples",
         arguments: [
             [], ["run"], ["send"], ["sandbox"], ["topology"], ["topology", "declare"], ["topology", "check"], ["check"],
-            ["explain"], ["forget"], ["version"], ["dead-letters"], ["dead-letters", "list"], ["dead-letters", "show"],
+            ["explain"], ["pause"], ["resume"], ["mode"], ["controls"], ["forget"], ["version"], ["dead-letters"],
+            ["dead-letters", "list"], ["dead-letters", "show"],
             ["dead-letters", "export"], ["dead-letters", "replay"], ["dead-letters", "discard"],
             ["dead-letters", "resolve"], ["dead-letters", "trail"],
         ])
@@ -62,6 +63,8 @@ struct CommandLineTests {
             ["send", "--generate", "5", "--conversation", "c"], ["sandbox", "--fault", "503@often"],
             ["dead-letters", "list", "--older-than", "soon"], ["dead-letters", "list", "--outcome", "bad"],
             ["dead-letters", "replay", "--all", "--deadline", "0s"], ["dead-letters", "discard", "--all", "--yes"],
+            ["mode"], ["mode", "fast"], ["mode", "passthrough"], ["mode", "live", "--to", "q"], ["mode", "shadow"],
+            ["pause", "--reason", ""],
         ])
     func usage(arguments: [String]) async throws {
         let run = try await Run(arguments)

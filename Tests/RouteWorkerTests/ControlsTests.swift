@@ -144,7 +144,7 @@ import Testing
             #expect(Set(await stage.settled(2)) == [.ack(PipelineStage.receipt(1)), .ack(PipelineStage.receipt(2))])
             #expect(stage.api.calls.isEmpty && answers(stage).isEmpty)
             #expect(stage.publisher.messages(to: "routing.dead-letters").isEmpty)
-            let text = registry.text()
+            let text = registry.exposition()
             #expect(text.contains(#"outcome="shadow"} 1"#) && text.contains(#"outcome="shadow-invalid"} 1"#))
         }
     }

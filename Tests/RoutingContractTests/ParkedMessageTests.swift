@@ -103,4 +103,43 @@ import Testing
         #expect(lot == "routing.commands.parked.\(Sample.org)")
         #expect(rules.allowsReply(to: "routing.replies") && !rules.allowsReply(to: lot))
     }
+
+    @Test(
+        "What is named after a queue of the worker's is the worker's",
+        arguments: [
+            ("", true), (".0", true), (".12", true), (".12.owner", true), (".workers", true), (".operator", true),
+            (".operator.name", true), (".parked.00D000000000001", true), (".", false), (".x", false),
+            (".owner", false), ("-legacy", false), ("s", false), (".workers.x", false), (".1x", false),
+        ])
+    func namedAfter(rest: String, isReserved: Bool) {
+        var rules = DecodingRules()
+        rules.reservedQueues = ["routing.commands"]
+        #expect(rules.isReserved("routing.commands" + rest) == isReserved)
+    }
+
+    @Test func whatIsHandedOnIsAsItCameButForWhatWouldActAgain() throws {
+        var message = Sample.message()
+        message.properties.userID = "u"
+        message.properties.expiration = "5"
+        message.properties.replyTo = "replies.1"
+        message.properties.priority = 3
+        message.properties.headers = [
+            "CC": .string("q"), "BCC": .string("q"), "x-death": .int32(1), "": .int32(1), "Tenant": .string("t"),
+            "Replay": .int32(1), "Original": .table(["x-death": .int32(7)]),
+        ]
+        message.properties.messageID = nil
+        let after = try message.handedOn(messageID: "unique")
+        #expect(after.body == message.body && after.properties.messageID == "unique")
+        #expect(after.properties.replyTo == "replies.1" && after.properties.priority == 3)
+        #expect(after.properties.deliveryMode == 2)
+        #expect(after.properties.userID == nil && after.properties.expiration == nil)
+        #expect(after.properties.headers.fields.map(\.key) == ["Tenant", "Replay", "Original"])
+        guard case .table(let original) = after.properties.headers["Original"] else { return #expect(Bool(false)) }
+        #expect(
+            Set(original.fields.map(\.key)) == ["CC", "BCC", "x-death", "(empty key)", "user_id", "expiration"])
+        // The first counts.
+        #expect(original["x-death"] == .int32(7))
+        message.properties.messageID = "its own"
+        #expect(try message.handedOn(messageID: "unique").properties.messageID == "its own")
+    }
 }

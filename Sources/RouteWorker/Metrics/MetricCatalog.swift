@@ -133,7 +133,8 @@ public enum MetricCatalog {
         deliveries, redeliveries, commands, duplicates, setAside, criticalTime, queueWait, calls, callTime,
         storeBatchSize, storeBatchTime, storeFailures, confirmTime, publishes, inFlight, slots, paused, waiting, lanes,
         oldestTransfer, unacknowledged, prefetch, parkedOrgs, orgIsParked, orgIsPaused, orgMode, breakerIsOpen,
-        orgConcurrency, tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers, deadLetters,
+        orgConcurrency, tokenIsMissing, ready, live, connected, consuming, storeIsWell, queueMessages, queueConsumers,
+        deadLetters,
         certificateRemaining, linesDropped, info,
     ]
 

@@ -83,7 +83,20 @@ public actor ControlsStream {
     /// - Throws: ``ControlsError``, and `CancellationError`.
     public func open(within limit: Duration? = nil) async throws -> KnownControls {
         consumer.start()
-        return try await withThrowingTaskGroup(of: Void.self) { group in
+        return try await known(within: limit, isOpening: true) { _ in true }
+    }
+
+    /// Waits for a state of at least this version.
+    ///
+    /// - Throws: ``ControlsError/unavailable(_:)`` where it does not come in time, and `CancellationError`.
+    public func state(from version: Int, within limit: Duration) async throws -> ControlState {
+        try await known(within: limit, isOpening: false) { $0.state.version >= version }.state
+    }
+
+    private func known(
+        within limit: Duration?, isOpening: Bool, where isWanted: (KnownControls) -> Bool
+    ) async throws -> KnownControls {
+        try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { [post] in
                 while (try? await Task.sleep(for: Self.quiet)) != nil { post.yield(.tick) }
             }
@@ -94,7 +107,7 @@ public actor ControlsStream {
             }
             defer { group.cancelAll() }
             for await event in events {
-                if let known = try await take(event, isOpening: true) { return known }
+                if let known = try await take(event, isOpening: isOpening), isWanted(known) { return known }
             }
             throw CancellationError()
         }

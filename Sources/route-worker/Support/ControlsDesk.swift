@@ -7,8 +7,10 @@ import WorkerSettings
 
 /// The controls on the broker, for as long as one command of an operator runs.
 struct ControlsDesk {
-    /// How long the broker may take, and other operators together.
+    /// How long the broker may take.
     private static let limit: Duration = .seconds(30)
+    /// How long other operators may take together.
+    private static let patience: Duration = .seconds(60)
 
     private let configuration: AMQPConfiguration
     private let queue: String
@@ -16,7 +18,7 @@ struct ControlsDesk {
     /// - Throws: ``CommandFailure`` where the configuration has no controls.
     init(_ settings: Settings) throws {
         guard settings.controls.isEnabled else {
-            throw CommandFailure.configuration("controls.enabled is false in this configuration: no worker obeys controls")
+            throw CommandFailure.configuration("controls.enabled is false: no worker obeys controls then")
         }
         configuration = try settings.brokerConfiguration("controls")
         queue = settings.controls.queue
@@ -50,17 +52,14 @@ struct ControlsDesk {
                             by: change, for: org?.id, note, restating: known.endsInGarbage)
                     else { return (known.state, false) }
                     try await stream.publish(next)
-                    while let state = await stream.next() {
-                        if state.version >= next.version { return (state, true) }
-                    }
-                    throw ControlsError.unavailable("interrupted")
+                    return (try await stream.state(from: next.version, within: Self.limit), true)
                 }
             }
         }
     }
 
     private func takeLock(_ admin: AMQPAdmin) async throws {
-        let deadline = ContinuousClock.now + Self.limit
+        let deadline = ContinuousClock.now + Self.patience
         while try await !admin.takeLock(queue + ".operator") {
             guard .now < deadline else { throw ControlsError.busy }
             try await Task.sleep(for: .milliseconds(100))
