@@ -34,7 +34,7 @@ import Testing
             concurrency: concurrency, lots: lots, metrics: metrics, body)
     }
 
-    private func say(_ changes: ControlChange..., of org: OrgID? = Self.org, _ stage: PipelineStage) async {
+    private func say(_ changes: ControlChange..., of org: OrgID? = Self.org, to stage: PipelineStage) async {
         var state = await stage.pipeline.controls
         for change in changes { state = state.changed(by: change, for: org, Self.note) ?? state }
         await stage.pipeline.use(state)
@@ -54,13 +54,13 @@ import Testing
     func aPausedOrgIsNotCalledAndReturnsInOrder(_ org: OrgID?) async throws {
         try await stage { stage in
             // Before anything is known of the org.
-            await say(.pause, of: org, stage)
+            await say(.pause, of: org, to: stage)
             for tag in 1...3 { stage.deliver(PipelineStage.delivery(UInt64(tag), request: tag)) }
             _ = await stage.settled(3)
             #expect(stage.api.calls.isEmpty && stage.lots!.count(Self.lot) == 3)
             #expect(await stage.pipeline.snapshot.orgs.map(\.isPaused) == [true])
             #expect(await stage.pipeline.snapshot.orgs.map(\.isParked) == [false])
-            await say(.resume, of: org, stage)
+            await say(.resume, of: org, to: stage)
             _ = await stage.settled(3)
             #expect(answers(stage) == ["call-1", "call-2", "call-3"])
             try await until("a live org") { await stage.pipeline.snapshot.orgs[0].isPaused == false }
@@ -70,7 +70,7 @@ import Testing
     @Test func aPauseOfAllHoldsForOrgsThatComeLater() async {
         await stage { stage in
             await stage.pipeline.use(policies: [:])
-            await say(.pause, of: nil, stage)
+            await say(.pause, of: nil, to: stage)
             await stage.pipeline.use(policies: [Self.org: Self.policy])
             #expect(await stage.pipeline.snapshot.orgs.map(\.isPaused) == [true])
         }
@@ -80,12 +80,12 @@ import Testing
         var policy = Self.policy
         policy.parking = nil
         try await stage(lots: ScriptedLots(.refused("no right")), policy: policy, concurrency: 1) { stage in
-            await say(.pause, stage)
+            await say(.pause, to: stage)
             stage.deliver(PipelineStage.delivery(1), PipelineStage.delivery(2, request: 2, conversation: "c2"))
             // Without a slot.
             try await until("waiting commands") { await stage.pipeline.load.paused == 2 }
             #expect(stage.api.calls.isEmpty)
-            await say(.resume, stage)
+            await say(.resume, to: stage)
             _ = await stage.settled(2)
             #expect(Set(answers(stage)) == ["call-1", "call-2"])
         }
@@ -93,7 +93,7 @@ import Testing
 
     @Test func aPausedOrgsCommandsExpireInTime() async throws {
         await stage { stage in
-            await say(.pause, stage)
+            await say(.pause, to: stage)
             let deadline = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000) + 1500)
             stage.deliver(PipelineStage.delivery(1, deadline: deadline))
             _ = await stage.settled(2)
@@ -107,7 +107,7 @@ import Testing
             stage.api.hold()
             stage.deliver(PipelineStage.delivery(1), PipelineStage.delivery(2, request: 2))
             await stage.api.waitForCalls(1)
-            await say(.pause, stage)
+            await say(.pause, to: stage)
             stage.api.letGo()
             _ = await stage.settled(2)
             #expect(answers(stage) == ["call-1"] && stage.lots!.count(Self.lot) == 1)
@@ -121,13 +121,13 @@ import Testing
             stage.api.hold()
             // The token is back; the first of those that return is in its call.
             try await until("a return") { stage.lots!.log.contains("subscribe") }
-            await say(.pause, stage)
+            await say(.pause, to: stage)
             stage.api.letGo()
             try await until("all in the lot") {
                 let answered = answers(stage).count
                 return await stage.pipeline.load.running == 0 && stage.lots!.count(Self.lot) + answered >= 6
             }
-            await say(.resume, stage)
+            await say(.resume, to: stage)
             try await until("all answers") { Set(answers(stage)).count == 6 }
         }
     }
@@ -137,7 +137,7 @@ import Testing
     @Test func shadowedCommandsAreDiscardedAndCounted() async throws {
         let registry = PrometheusRegistry(MetricCatalog.all)
         await stage(metrics: PipelineMetrics(factory: registry, queues: [PipelineStage.queue])) { stage in
-            await say(.mode(.shadow), stage)
+            await say(.mode(.shadow), to: stage)
             var invalid = PipelineStage.delivery(2, request: 2)
             invalid.message.body = Array("{}".utf8)
             stage.deliver(PipelineStage.delivery(1), invalid)
@@ -150,18 +150,18 @@ import Testing
     }
 
     @Test func whatIsParkedIsShadowedWithoutAProbe() async throws {
-        try await stage([Self.noToken]) { stage in
+        await stage([Self.noToken]) { stage in
             stage.api.hold()
             stage.deliver(PipelineStage.delivery(1), PipelineStage.delivery(2, request: 2))
             await stage.api.waitForCalls(1)
-            await say(.pause, stage)
+            await say(.pause, to: stage)
             stage.api.letGo()
             _ = await stage.settled(2)
             #expect(stage.lots!.count(Self.lot) == 2)
-            await say(.mode(.shadow), .resume, stage)
+            await say(.mode(.shadow), .resume, to: stage)
             _ = await stage.settled(2)
             #expect(stage.api.calls.count == 1 && answers(stage).isEmpty)
-            await say(.mode(.live), stage)
+            await say(.mode(.live), to: stage)
             stage.deliver(PipelineStage.delivery(3, request: 3))
             _ = await stage.settled(1)
             #expect(answers(stage) == ["call-3"])
@@ -174,7 +174,7 @@ import Testing
             stage.deliver(
                 PipelineStage.delivery(1), PipelineStage.delivery(2, request: 2), PipelineStage.delivery(3, request: 3))
             await stage.api.waitForCalls(1)
-            await say(.mode(.shadow), stage)
+            await say(.mode(.shadow), to: stage)
             stage.api.letGo()
             _ = await stage.settled(3)
             #expect(answers(stage) == ["call-1"] && stage.api.calls.count == 1)
@@ -182,16 +182,16 @@ import Testing
     }
 
     @Test func trafficThatIsNotCalledForLeavesTheBreakerAlone() async throws {
-        try await stage([ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
+        await stage([ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
             stage.api.hold()
             stage.deliver(PipelineStage.delivery(1), PipelineStage.delivery(2, request: 2, conversation: "c2"))
             await stage.api.waitForCalls(2)
-            await say(.mode(.shadow), stage)
+            await say(.mode(.shadow), to: stage)
             // They fail when nobody counts any more.
             stage.api.letGo()
             _ = await stage.settled(2)
             #expect(await stage.pipeline.snapshot.orgs.map(\.breakerIsOpen) == [false])
-            await say(.mode(.live), stage)
+            await say(.mode(.live), to: stage)
             stage.deliver(PipelineStage.delivery(3, request: 3))
             _ = await stage.settled(1)
             #expect(answers(stage) == ["call-3"])
@@ -202,9 +202,9 @@ import Testing
         try await stage([ScriptedAPI.busy, ScriptedAPI.busy, ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
             stage.deliver(PipelineStage.delivery(1))
             try await until("a parked command") { stage.lots!.log.contains("prepare") }
-            await say(.mode(.shadow), stage)
+            await say(.mode(.shadow), to: stage)
             try await until("a live org") { await stage.pipeline.snapshot.orgs.map(\.isParked) == [false] }
-            await say(.mode(.live), stage)
+            await say(.mode(.live), to: stage)
             #expect(await stage.pipeline.snapshot.orgs.map(\.breakerIsOpen) == [false])
         }
     }
@@ -222,7 +222,7 @@ import Testing
                     return stage.api.calls.count > call
                 }
             }
-            await say(.mode(.shadow), stage)
+            await say(.mode(.shadow), to: stage)
             stage.api.letGo()
             _ = await stage.settled(2)
             #expect(answers(stage).isEmpty && stage.lots!.count(Self.lot) == 0)
@@ -233,7 +233,7 @@ import Testing
 
     @Test func commandsAreHandedOnInOrderAsTheyCame() async throws {
         await stage { stage in
-            await say(.mode(.passthrough(to: "old")), stage)
+            await say(.mode(.passthrough(to: "old")), to: stage)
             var first = PipelineStage.delivery(1)
             first.message.properties.userID = "somebody"
             first.message.properties.expiration = "1000"
@@ -256,7 +256,7 @@ import Testing
 
     @Test func anInvalidMessageIsHandedOnToo() async throws {
         await stage(publishes: ["old": [.failed(.closed)]]) { stage in
-            await say(.mode(.passthrough(to: "old")), stage)
+            await say(.mode(.passthrough(to: "old")), to: stage)
             var invalid = PipelineStage.delivery(1)
             invalid.message.body = Array("{}".utf8)
             stage.deliver(invalid)
@@ -269,7 +269,7 @@ import Testing
     func whileItsQueueTakesNothingTheOrgIsParked(_ outcome: PublishOutcome) async throws {
         let lots = ScriptedLots()
         await stage(publishes: ["old": [outcome]], lots: lots) { stage in
-            await say(.mode(.passthrough(to: "old")), stage)
+            await say(.mode(.passthrough(to: "old")), to: stage)
             for tag in 1...3 { stage.deliver(PipelineStage.delivery(UInt64(tag), request: tag)) }
             _ = await stage.settled(3)
             #expect(lots.count(Self.lot) == 3)
@@ -285,7 +285,7 @@ import Testing
         let lots = ScriptedLots()
         try await stage(publishes: ["old": [.returned(code: 312, text: "NO_ROUTE")]], lots: lots, concurrency: 1) {
             stage in
-            await say(.mode(.passthrough(to: "old")), stage)
+            await say(.mode(.passthrough(to: "old")), to: stage)
             let deadline = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000) + 1500)
             stage.deliver(PipelineStage.delivery(1, deadline: deadline))
             _ = await stage.settled(1)
@@ -299,12 +299,12 @@ import Testing
     }
 
     @Test func nothingIsHandedOnToTheWorkersOwnQueues() async throws {
-        try await stage { stage in
-            await say(.mode(.passthrough(to: "routing.results")), stage)
+        await stage { stage in
+            await say(.mode(.passthrough(to: "routing.results")), to: stage)
             stage.deliver(PipelineStage.delivery(1))
             _ = await stage.settled(1)
             #expect(stage.lots!.count(Self.lot) == 1 && answers(stage).isEmpty)
-            await say(.mode(.live), stage)
+            await say(.mode(.live), to: stage)
             _ = await stage.settled(1)
             #expect(answers(stage) == ["call-1"])
         }
@@ -312,10 +312,10 @@ import Testing
 
     @Test func whatWasParkedIsCalledBeforeFreshCommandsOnceTheOrgIsLive() async throws {
         try await stage(publishes: ["old": [.returned(code: 312, text: "NO_ROUTE")]]) { stage in
-            await say(.mode(.passthrough(to: "old")), stage)
+            await say(.mode(.passthrough(to: "old")), to: stage)
             for tag in 1...4 { stage.deliver(PipelineStage.delivery(UInt64(tag), request: tag)) }
             _ = await stage.settled(4)
-            await say(.mode(.live), stage)
+            await say(.mode(.live), to: stage)
             for tag in 5...8 { stage.deliver(PipelineStage.delivery(UInt64(tag), request: tag)) }
             try await until("all answers") { answers(stage).count == 8 }
             #expect(answers(stage) == (1...8).map { "call-\($0)" })
