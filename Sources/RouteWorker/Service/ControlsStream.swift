@@ -171,11 +171,8 @@ public actor ControlsStream {
         consumer.settle(deliveries.map { .ack($0.receipt) })
         var messages: [(offset: Int64, body: [UInt8])] = []
         for delivery in deliveries {
-            guard case .int64(let offset) = delivery.message.properties.headers[Self.offsetHeader] else {
-                logger?.error("the controls' queue is no stream", metadata: [LogKey.queue: "\(queue)"])
-                if isOpening { throw ControlsError.noStream(queue: queue) }
-                continue
-            }
+            // A stream numbers all that it delivers, and the broker refuses to consume anything else from an offset.
+            guard case .int64(let offset) = delivery.message.properties.headers[Self.offsetHeader] else { continue }
             messages.append((offset, delivery.message.body))
         }
         return try await perform(reading.took(messages), isOpening: isOpening)
@@ -208,22 +205,25 @@ public actor ControlsStream {
     }
 
     private func lost(_ error: AMQPError, isOpening: Bool) throws {
+        if isOpening, let reason = whyNever(error) { throw reason }
         lastError = error
         consumedSince = nil
         logger?.warning(
             "not reading the controls; what held holds on",
             metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
-        if isOpening, case .accessRefused(let text) = error {
-            throw ControlsError.accessRefused(queue: queue, text)
-        }
-        // A stream that comes up after a restart of its broker is not found either, in other words.
-        if isOpening, case .channelClosed(404, let text) = error, text.contains("no queue '") {
-            throw ControlsError.missing(queue: queue)
-        }
         // States that held long ago must not hold again while it is read anew.
         let wasFromFirst = reading.isFromFirst
         reading.restart()
         if wasFromFirst { consumeAnew(from: "last") }
+    }
+
+    /// What waiting does not mend; `nil` for what it does.
+    private func whyNever(_ error: AMQPError) -> ControlsError? {
+        if case .accessRefused(let text) = error { return .accessRefused(queue: queue, text) }
+        guard case .channelClosed(let code, let text) = error else { return nil }
+        // A stream that comes up after a restart of its broker is not found either, in other words.
+        if code == 404, text.contains("no queue '") { return .missing(queue: queue) }
+        return code == 406 ? .noStream(queue: queue) : nil
     }
 
     private func consumeAnew(from offset: String) {
