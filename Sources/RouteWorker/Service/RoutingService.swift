@@ -66,8 +66,9 @@ public struct RoutingService: Service {
             let known = try await cancelWhenGracefulShutdown { try await controls.open() }
             await pipeline.use(known.state)
             return true
-        } catch is CancellationError {
+        } catch {
             await controls.close()
+            guard error is CancellationError else { throw error }
             return false
         }
     }
