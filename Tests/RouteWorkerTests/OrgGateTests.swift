@@ -252,6 +252,20 @@ import Testing
         #expect(gate.reason == .paused && gate.dueAt == nil)
     }
 
+    @Test mutating func anOrgThatIsPausedWhileItOverflowsOrTurnsParksAll() {
+        _ = gate.overflowed(now: at(0))
+        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        #expect(gate.pause(now: at(1)) == [.unsubscribe(lot), .recheck])
+        gate.parkEnded(1)
+        #expect(!gate.admitsReturned && gate.setsAside(2, isSurplus: false) && gate.reason == .paused)
+        gate.resume(now: at(2))
+        #expect(gate.timeCame(at(2)) == [.probe])
+        #expect(probeWell(at: 3).contains(.subscribe(lot, toLook: false)))
+        #expect(gate.counted(isEmpty: true, now: at(4)) == [.holdFresh])
+        #expect(gate.pause(now: at(5)) == [.releaseFresh, .unsubscribe(lot), .recheck])
+        #expect(!gate.isHolding && gate.dueAt == at(6))
+    }
+
     /// Whatever happens in whatever order: fresh commands are held only while turning, a lot's channel is open only
     /// where it is wanted, and an org that stays well becomes live.
     @Test mutating func holdsItsPromisesInAnyOrderOfEvents() {
