@@ -109,7 +109,7 @@ public struct Topology: Sendable, Hashable {
     /// those, and none takes anything from another.
     private static func controlsQueue(_ name: String) -> Queue {
         Queue(
-            name: name,
+            name: name, role: .controls,
             arguments: [
                 "x-queue-type": .string("stream"), "x-max-length-bytes": .int32(16 << 20),
                 "x-stream-max-segment-size-bytes": .int32(4 << 20),
