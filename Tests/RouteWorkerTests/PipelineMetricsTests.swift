@@ -1,6 +1,7 @@
 // What the pipeline counts of deliveries, calls and outcomes, and what it says it holds.
 
 import AMQP
+import FleetControls
 import IdempotencyStore
 import InteractionAPI
 import PrometheusMetrics
@@ -68,6 +69,29 @@ import Testing
             #"route_worker_commands_total{org="acme",command="route",outcome="succeeded"} 1"#,
             #"route_worker_queue_wait_seconds_count{type="initial"} 1"#,
             #"route_worker_critical_time_seconds_count{type="initial"} 1"#)
+    }
+
+    @Test("A transfer that is parked waits, too, until it has come back and ended")
+    func parkedTransfer() async throws {
+        let lots = ScriptedLots()
+        let note = ControlNote(since: Timestamp(milliseconds: 0), by: "me@here")
+        let policy = OrgPolicy(
+            parking: ParkingPolicy(probe: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(4))))
+        try await PipelineStage.run(
+            publisher: ScriptedPublisher(lots: lots), policy: policy, lots: lots, metrics: metrics
+        ) { stage in
+            let paused = try #require(ControlState().changed(by: .pause, for: nil, note))
+            await stage.pipeline.use(paused)
+            let issuedAt = StoreClock.system.now() + .seconds(-5)
+            stage.deliver(PipelineStage.delivery(1, type: "Transfer", issuedAt: issuedAt))
+            _ = await stage.settled(1)
+            try await until("an idle pipeline") { await stage.pipeline.snapshot.lanes == 0 }
+            #expect(await stage.pipeline.snapshot.oldestTransfer >= .seconds(5))
+
+            await stage.pipeline.use(try #require(paused.changed(by: .resume, for: nil, note)))
+            try await until("its end") { await stage.pipeline.snapshot.oldestTransfer == .zero }
+            #expect(stage.publisher.messages(to: "routing.results").count == 1)
+        }
     }
 
     @Test("A recorded outcome whose answer did not leave is counted, and its repetition is a duplicate")

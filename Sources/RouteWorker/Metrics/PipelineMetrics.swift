@@ -44,6 +44,8 @@ public struct PipelineMetrics: Sendable {
     private var unknownOrg: Org
     /// When transfers and conferences that have not ended were issued.
     private var transfers: [ObjectIdentifier: Timestamp] = [:]
+    /// Those that were parked, until they come back here or their time is over: another worker may have taken them.
+    private var parkedTransfers: [CommandKey: (issuedAt: Timestamp, deadline: Timestamp)] = [:]
 
     /// Grows with every step that a command makes, so that a pipeline that hangs can be told from one that waits.
     private(set) var steps: UInt64 = 0
@@ -88,7 +90,9 @@ public struct PipelineMetrics: Sendable {
 
     /// A delivery is the worker's to end.
     mutating func entered(_ work: DeliveryPipeline.Work) {
-        if work.type.isUrgent { transfers[ObjectIdentifier(work)] = work.issuedAt }
+        guard work.type.isUrgent else { return }
+        transfers[ObjectIdentifier(work)] = work.issuedAt
+        if case .success(let command) = work.decoded { parkedTransfers[command.key] = nil }
     }
 
     /// A delivery is not the worker's any more.
@@ -100,9 +104,12 @@ public struct PipelineMetrics: Sendable {
     mutating func paused() { steps &+= 1 }
 
     /// A delivery stands in its org's parking queue.
-    mutating func parked(_ org: OrgID) {
+    mutating func parked(_ command: RouteCommand, _ work: DeliveryPipeline.Work) {
         steps &+= 1
-        withOrg(org) { org, _ in org.setAside.increment() }
+        withOrg(command.key.org) { org, _ in org.setAside.increment() }
+        if work.type.isUrgent, let deadline = command.deadline {
+            parkedTransfers[command.key] = (work.issuedAt, deadline)
+        }
     }
 
     /// What becomes of a command by an operator's wish. The raw values stand in the label `outcome`.
@@ -177,9 +184,12 @@ public struct PipelineMetrics: Sendable {
 
     // MARK: -
 
-    /// How long the oldest transfer or conference has been waiting for its end; zero without one.
-    func oldestTransfer(now: Timestamp) -> Duration {
-        transfers.values.min().map { max(now - $0, .zero) } ?? .zero
+    /// How long the oldest transfer or conference has been waiting for its end, in parking too; zero without one.
+    mutating func oldestTransfer(now: Timestamp) -> Duration {
+        parkedTransfers = parkedTransfers.filter { $0.value.deadline > now }
+        let oldest = [transfers.values.min(), parkedTransfers.values.lazy.map(\.issuedAt).min()].compactMap(\.self)
+            .min()
+        return oldest.map { max(now - $0, .zero) } ?? .zero
     }
 
     private mutating func withOrg(_ id: OrgID?, _ body: (inout Org, any MetricsFactory) -> Void) {
