@@ -41,6 +41,8 @@ struct TroubleTests {
             try await withHarness(options) { harness in
                 let commands = (0..<200).map { _ in CommandSpec.route() } + [.route(deadline: -5)]
                 try await harness.send(commands)
+                // Of a stream of controls in which nothing stands a worker has to mark the end before it starts.
+                #expect(await CommandLineTests.Run(try harness.tool("controls")).exit == .code(0))
                 try await broker.ctl(["set_vm_memory_high_watermark", "0.00001"])
                 let worker = try await harness.startWorker()
                 let answers = try harness.collectAnswers()
