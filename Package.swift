@@ -140,6 +140,7 @@ let package = Package(
             name: "RouteWorker",
             dependencies: [
                 "AMQP", "AMQPMessage", "Failpoints", "FleetControls", "IdempotencyStore", "InteractionAPI",
+                "Partitioning",
                 "PrometheusMetrics", "RoutingContract", "WorkerLog",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),

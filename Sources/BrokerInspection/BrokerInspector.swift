@@ -30,7 +30,10 @@ public struct BrokerInspector: Sendable {
         rights.present = managed?.permissions
         rights.mayPublish = try await admin.mayPublish()
         if let name = needs.parking.first?.name { rights.mayPark = try await admin.mayConfigure(queue: name) }
-        var diagnoses: [Diagnosis] = []
+        if let partitioned = needs.partitioned {
+            rights.mayLock = try await admin.mayConfigure(queue: partitioned.lock(0))
+        }
+        var diagnoses: [Diagnosis] = [try await lookAtExchange()]
         for queue in needs.queues + needs.parking {
             switch try await look(at: queue) {
             case .missing:
@@ -63,6 +66,15 @@ public struct BrokerInspector: Sendable {
         case missing
         case hidden
         case seen(QueueFacts)
+    }
+
+    private func lookAtExchange() async throws(AMQPError) -> Diagnosis {
+        guard let partitioned = needs.partitioned else { return Diagnosis("exchange", []) }
+        let isThere = try await admin.hasExchange(partitioned.exchange)
+        return Diagnosis(
+            "exchange '\(partitioned.exchange)'",
+            isThere ? [] : [.init(.loss, "it is missing: no command comes to a partition")],
+            remedy: isThere ? [] : [.run(needs.declareCommand(["--partitions", "\(partitioned.count)"]))])
     }
 
     private func look(at queue: Topology.Queue) async throws(AMQPError) -> Sight {

@@ -1,6 +1,7 @@
 // What a worker needs of its broker.
 
 public import RouteWorker
+public import RoutingContract
 
 /// What the queues and rights of a broker are judged by.
 public struct BrokerNeeds: Sendable, Hashable {
@@ -11,6 +12,8 @@ public struct BrokerNeeds: Sendable, Hashable {
     public var queues: [Topology.Queue]
     /// Those that the worker declares when it needs one.
     public var parking: [Topology.Queue]
+    /// What is shared out among workers.
+    public var partitioned: PartitionedQueue?
     public var deadLetterQueue: String
     /// How long a command may wait, and its answer: what is older is `expired`.
     public var retention: Duration
@@ -25,13 +28,15 @@ public struct BrokerNeeds: Sendable, Hashable {
 
     public init(
         vhost: String, user: String, queues: [Topology.Queue], parking: [Topology.Queue] = [],
-        deadLetterQueue: String, retention: Duration, failureRetention: Duration, longestWork: Duration,
+        partitioned: PartitionedQueue? = nil, deadLetterQueue: String, retention: Duration, failureRetention: Duration,
+        longestWork: Duration,
         ownDeliveryLimit: Int = PipelineSettings.usualDeliveryLimit, configFile: String? = nil
     ) {
         self.vhost = vhost
         self.user = user
         self.queues = queues
         self.parking = parking
+        self.partitioned = partitioned
         self.deadLetterQueue = deadLetterQueue
         self.retention = retention
         self.failureRetention = failureRetention

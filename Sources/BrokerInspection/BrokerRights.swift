@@ -24,6 +24,8 @@ public struct BrokerRights: Sendable, Hashable {
     public var unreadable: [String] = []
     /// Whether parking queues may be declared.
     public var mayPark = true
+    /// Whether the locks of partitions may be declared.
+    public var mayLock = true
     /// Parking queues that nobody has declared; of interest where ``mayPark`` is false.
     public var missingParking: [String] = []
     /// What the user has now; `nil` where only administrators are told.
@@ -43,6 +45,13 @@ public struct BrokerRights: Sendable, Hashable {
         for queue in unreadable {
             findings.append(.init(.loss, "it may not consume from queue '\(queue)': nobody works on what is there"))
         }
+        if !mayLock, let partitioned = needs.partitioned {
+            findings.append(
+                .init(
+                    .loss,
+                    "it may not declare the locks of partitions ('\(partitioned.lock(0))' and so on): none is worked on"
+                ))
+        }
         if !mayPark, let first = missingParking.first {
             let others = missingParking.count > 1 ? " and \(missingParking.count - 1) others" : ""
             findings.append(
@@ -55,7 +64,7 @@ public struct BrokerRights: Sendable, Hashable {
     }
 
     private func remedy(_ needs: BrokerNeeds) -> [Diagnosis.Step] {
-        if mayPublish, unreadable.isEmpty { return [.run(needs.declareCommand(["--parking"]))] }
+        if mayPublish, mayLock, unreadable.isEmpty { return [.run(needs.declareCommand(["--parking"]))] }
         let command = Diagnosis.Step.run(needs.control.setPermissions(needs.user, mended(needs)))
         return present == nil
             ? [.say("this takes the place of all rights that the user has there:"), command] : [command]
@@ -66,21 +75,22 @@ public struct BrokerRights: Sendable, Hashable {
         let least = Self.least(needs)
         guard var permissions = present else { return least }
         func joined(_ old: String, _ new: String) -> String { old.isEmpty || old == "^$" ? new : "\(old)|\(new)" }
-        if !mayPark { permissions.configure = joined(permissions.configure, least.configure) }
+        if !mayPark || !mayLock { permissions.configure = joined(permissions.configure, least.configure) }
         if !mayPublish { permissions.write = joined(permissions.write, least.write) }
         if !unreadable.isEmpty { permissions.read = joined(permissions.read, least.read) }
         return permissions
     }
 
-    /// What a worker cannot do without, and the right to park.
+    /// What a worker cannot do without, the locks of its partitions included, and the right to park.
     static func least(_ needs: BrokerNeeds) -> Permissions {
         func anyOf(_ names: [String]) -> String { "^(\(names.joined(separator: "|")))$" }
         let commands = needs.queues.filter { $0.role == .commands }.map { BrokerControl.escaped($0.name) }
         let parking = commands.map { "\($0)\(BrokerControl.escaped(ParkingQueue.infix)).*" }
         let others = needs.queues.filter { $0.role.isConsumed && $0.role != .commands }
             .map { BrokerControl.escaped($0.name) }
+        let locks = (needs.partitioned?.locks ?? []).map(BrokerControl.escaped)
         return Permissions(
-            configure: anyOf(parking), write: #"^amq\.default$"#, read: anyOf(commands + parking + others))
+            configure: anyOf(parking + locks), write: #"^amq\.default$"#, read: anyOf(commands + parking + others))
     }
 }
 

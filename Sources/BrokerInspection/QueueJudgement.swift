@@ -41,7 +41,7 @@ struct QueueJudgement {
         let rules = RoleRules(queue.role, needs)
         guard let facts else {
             return Diagnosis(
-                subject, [.init(rules.severity, "it is missing: what is published to it is lost or refused")],
+                subject, [.init(.loss, "it is missing: \(rules.withoutIt)")],
                 remedy: [.run(needs.declareCommand(queue.name))])
         }
         var judgement = QueueJudgement(

@@ -8,6 +8,8 @@ struct RoleRules {
     var kind: QueueKind
     /// What is at stake where the queue is not as it should be.
     var severity: Diagnosis.Finding.Severity = .loss
+    /// What happens while there is none.
+    var withoutIt = "what is published to it is lost or refused"
     /// Whether what the broker takes out of it (rejected, delivered too often) must go to the dead letters.
     var isDeadLettered = false
     /// Whether it must have one consumer at a time, for the order of what goes back.
@@ -57,6 +59,7 @@ struct RoleRules {
         case .counting:
             kind = .classic
             severity = .risk
+            withoutIt = "workers cannot count each other, and work on no partition"
             emptying = "it holds nothing; workers that run declare their share anew"
         case .controls:
             kind = .stream

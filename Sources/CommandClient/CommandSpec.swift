@@ -44,6 +44,16 @@ public struct CommandSpec: Sendable, Hashable {
     }
 }
 
+extension CommandSpec {
+    /// The command with its conversation as routing key, as the exchange of partitions wants it.
+    public var routedByConversation: CommandSpec {
+        var routed = self
+        routed.routingKey =
+            (try? JSONScanner(maximumDepth: 512).scan(message.body))?.root["conversationIdentifier"]?.string ?? ""
+        return routed
+    }
+}
+
 /// Why a line is no command.
 public struct CommandSpecError: Error, Sendable, Hashable, CustomStringConvertible {
     public let description: String

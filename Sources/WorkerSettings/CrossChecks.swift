@@ -13,6 +13,7 @@ struct CrossChecks {
         checkBroker(flags)
         checkQueues()
         checkReplies()
+        checkPartitions()
         checkStore()
         checkDefaults()
         checkOrgs(environment, purpose)
@@ -126,17 +127,35 @@ struct CrossChecks {
             }
             taken.append((name, key.path))
         }
-        let closed =
-            settings.consumedQueues.map { ($0.name, "the commands queue") } + [
-                (answers.deadLetterQueue, "the dead-letter queue"),
-                (settings.deadLetters.auditQueue, "the audit queue"),
-                (settings.controls.queue, "the controls queue"),
-            ]
         for pattern in answers.allowReplyTo {
-            guard let (queue, what) = closed.first(where: { pattern.matches($0.0) }) else { continue }
+            guard let (queue, what) = settings.ownQueues.first(where: { pattern.matches($0.name) }) else { continue }
             sources.report(
                 Keys.allowReplyTo.path,
                 "\(pattern.shown) matches \(what) \(queue), to which answers may never go, narrow the pattern")
+        }
+    }
+
+    /// Names that the partitions need and something else has.
+    private mutating func checkPartitions() {
+        guard let partitioned = settings.partitionedQueue else { return }
+        let taken = Set(partitioned.partitions + partitioned.locks + partitioned.countingQueues)
+        let others =
+            settings.queues.dropFirst().map { ($0.name, [Keys.queuesSection, $0.name]) } + [
+                (settings.commands.replayQueue, Keys.replayQueue.path),
+                (settings.answers.queue, Keys.resultsQueue.path),
+                (settings.answers.deadLetterQueue, Keys.deadLetterQueue.path),
+                (settings.deadLetters.auditQueue, Keys.auditQueue.path),
+                (settings.controls.queue, Keys.controlsQueue.path),
+            ]
+        for (name, path) in others where taken.contains(name) {
+            sources.report(
+                path, "\(name) is a queue that commands.partitions needs, choose another name",
+                with: [Keys.partitions.path])
+        }
+        if settings.commands.replayQueue == partitioned.name {
+            sources.report(
+                Keys.replayQueue.path, "is also the queue that commands.partitions spreads, choose another name",
+                with: [Keys.partitions.path])
         }
     }
 

@@ -126,6 +126,13 @@ enum Keys {
     static let replayQueue = SettingKey(
         "commands.replayQueue", .queueName, fallback: "routing.commands.replay",
         "One more commands queue, for replayed dead letters: the one on which replay counts always count.")
+    static let partitions = SettingKey(
+        "commands.partitions", .wholeNumber(1...128), shownDefault: "none",
+        "Into how many partitions, each consumed by one worker at a time, the first of `queues` is spread; the same for all "
+            + "workers. Changing it needs empty queues.")
+    static let partitionExchange = SettingKey(
+        "commands.partitionExchange", .queueName, fallback: "routing.commands.partitioned",
+        "The exchange to which commands for the partitions are published, with the conversation as routing key.")
 
     static let httpConnectTimeout = SettingKey(
         "http.connectTimeout", .duration(.milliseconds(100) ... .seconds(60)), fallback: "5s",
@@ -189,7 +196,7 @@ enum Keys {
         + [store.entry, storeCAFile.entry, retention.entry, failureRetention.entry, lease.entry, storeTimeout.entry]
         + [linger.entry]
         + [maximumBody.entry, maximumDepth.entry, futureTolerance.entry, transferDeadline.entry, honourReplay.entry]
-        + [replayQueue.entry]
+        + [replayQueue.entry, partitions.entry, partitionExchange.entry]
         + [httpConnectTimeout.entry, httpCAFile.entry, proxy.entry, maximumConnections.entry, idleTimeout.entry]
         + [maximumAnswer.entry]
         + defaults.entries + [orgsFolder.entry, orgID.entry] + org.entries

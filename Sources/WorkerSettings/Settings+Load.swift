@@ -102,7 +102,8 @@ extension SettingsReader {
         let commands = Settings.Commands(
             maximumBody: value(Keys.maximumBody), maximumDepth: value(Keys.maximumDepth),
             futureTolerance: value(Keys.futureTolerance), transferDeadline: value(Keys.transferDeadline),
-            honourReplay: value(Keys.honourReplay), replayQueue: value(Keys.replayQueue))
+            honourReplay: value(Keys.honourReplay), replayQueue: value(Keys.replayQueue),
+            partitions: optional(Keys.partitions), partitionExchange: value(Keys.partitionExchange))
         let http = Settings.HTTP(
             connectTimeout: value(Keys.httpConnectTimeout), caFile: optional(Keys.httpCAFile),
             proxy: optional(Keys.proxy), maximumConnections: value(Keys.maximumConnections),

@@ -158,6 +158,10 @@ public struct Settings: Sendable, Hashable {
         /// The queue to which dead letters are replayed, on which `Replay` headers always count: whoever writes to it
         /// means a replay. Default `routing.commands.replay`.
         public var replayQueue: String
+        /// Into how many partitions the first commands queue is spread; 1 to 128, `nil` where it is one queue.
+        public var partitions: Int?
+        /// Where commands for the partitions are published; default `routing.commands.partitioned`.
+        public var partitionExchange: String
     }
 
     /// Calls to Salesforce, for all orgs.
@@ -321,8 +325,7 @@ extension Settings {
         rules.retention = store.retention
         rules.transferDeadline = commands.transferDeadline
         rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
-        rules.reservedQueues = Set(
-            consumedQueues.map(\.name) + [answers.deadLetterQueue, deadLetters.auditQueue, controls.queue])
+        rules.reservedQueues = Set(ownQueues.map(\.name))
         rules.honoursReplay = commands.honourReplay
         return rules
     }
@@ -330,20 +333,49 @@ extension Settings {
     /// Whether nothing but workers may put something into a queue: it is one of theirs, or named after one.
     public func isOwn(queue: String) -> Bool { queue == answers.queue || decodingRules.isReserved(queue) }
 
-    /// What a worker consumes: the commands queues, and behind them the replay queue unless it is one of them.
+    /// The first commands queue, where it is spread over partitions.
+    public var partitionedQueue: PartitionedQueue? {
+        guard let count = commands.partitions, let queue = queues.first else { return nil }
+        return PartitionedQueue(name: queue.name, count: count, exchange: commands.partitionExchange)
+    }
+
+    /// What a worker takes commands from: the commands queues, the first of them by its partitions where it has some, and
+    /// behind them the replay queue unless it is one of them.
     public var consumedQueues: [Queue] {
-        if queues.contains(where: { $0.name == commands.replayQueue }) { return queues }
-        return queues + [
+        var consumed = queues
+        if let partitioned = partitionedQueue {
+            let partitions = partitioned.partitions.map { name in
+                var partition = queues[0]
+                partition.name = name
+                return partition
+            }
+            consumed.replaceSubrange(0..<1, with: partitions)
+        }
+        if queues.contains(where: { $0.name == commands.replayQueue }) { return consumed }
+        return consumed + [
             Queue(
                 name: commands.replayQueue, prefetch: min(2 * worker.concurrency, 65_535), concurrency: 0,
                 defaultOrg: nil, defaultContext: nil, allowedOrgs: [])
         ]
     }
 
+    /// Every queue that is the worker's own, and what it is: no answer may go there.
+    var ownQueues: [(name: String, what: String)] {
+        // A queue in whose place the partitions are may still hold commands, for workers that go on with it.
+        let commands = Set((queues + consumedQueues).map(\.name)).sorted().map { ($0, "the commands queue") }
+        let others = [
+            (answers.deadLetterQueue, "the dead-letter queue"), (deadLetters.auditQueue, "the audit queue"),
+            (controls.queue, "the controls queue"),
+        ]
+        let sharing = partitionedQueue.map { $0.countingQueues + $0.locks } ?? []
+        return commands + others + sharing.map { ($0, "the queue by which workers share partitions,") }
+    }
+
     /// What the decoder wants to know of a consumed queue.
     public func decodingDefaults(of queue: Queue) -> QueueDefaults {
         QueueDefaults(
             org: queue.defaultOrg, context: queue.defaultContext, allowedOrgs: Set(queue.allowedOrgs),
+            routingKeyIsConversation: partitionedQueue?.partitions.contains(queue.name) ?? false,
             honoursReplay: queue.name == commands.replayQueue)
     }
 

@@ -23,8 +23,9 @@ public struct SettingsChange: Sendable, Hashable {
 extension Settings {
     /// What a worker with these settings runs with once it is told `new`.
     ///
-    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue`), `answers.allowReplyTo`, `log.level`,
-    /// `amqp.managementURL`, and of the queues their `defaultOrg`, `defaultContext` and `allowedOrgs`. An org whose new file is bad keeps what it had.
+    /// Taken over are orgs with all that they have, `commands` (but for `replayQueue` and partitions),
+    /// `answers.allowReplyTo`, `log.level`, `amqp.managementURL`, and of the queues their `defaultOrg`, `defaultContext` and
+    /// `allowedOrgs`. An org whose new file is bad keeps what it had.
     public func reloading(_ new: Settings) -> (settings: Settings, change: SettingsChange) {
         var change = SettingsChange()
         var next = self
@@ -48,8 +49,10 @@ extension Settings {
         }
 
         next.commands = new.commands
-        // It is consumed like the queues.
+        // They are consumed like the queues.
         next.commands.replayQueue = commands.replayQueue
+        next.commands.partitions = commands.partitions
+        next.commands.partitionExchange = commands.partitionExchange
         // Nothing in a worker that runs reads it.
         next.amqp.managementURL = new.amqp.managementURL
         next.answers.allowReplyTo = new.answers.allowReplyTo
@@ -88,6 +91,8 @@ extension Settings {
             (Keys.prefetch.entry, differsInSharedQueues(from: other, \.prefetch)),
             (Keys.queueConcurrency.entry, differsInSharedQueues(from: other, \.concurrency)),
             (Keys.replayQueue.entry, differs(\.commands.replayQueue)),
+            (Keys.partitions.entry, differs(\.commands.partitions)),
+            (Keys.partitionExchange.entry, differs(\.commands.partitionExchange)),
             (Keys.resultsQueue.entry, differs(\.answers.queue)),
             (Keys.deadLetterQueue.entry, differs(\.answers.deadLetterQueue)),
             (Keys.copyDirectReplies.entry, differs(\.answers.copyDirectReplies)),

@@ -66,6 +66,8 @@ extension Settings {
           transferDeadline: 40s
           honourReplay: false
           replayQueue: routing.commands.replay   # for replayed dead letters; the worker consumes it too
+          # partitions: 16             # keeps a conversation's order across workers; see README and OPERATING.md first
+          partitionExchange: routing.commands.partitioned
 
         http:
           connectTimeout: 5s

@@ -20,8 +20,8 @@ struct QueueJudgementTests {
     @Test("A queue that is missing is declared", arguments: Topology.Role.allCases)
     func missing(role: Topology.Role) {
         let diagnosis = QueueJudgement.diagnose(queue(role), nil, needs, brokerVersion: 3)
-        #expect(diagnosis.texts == ["it is missing: what is published to it is lost or refused"])
-        #expect(diagnosis.severities == [role == .counting ? .risk : .loss])
+        #expect(diagnosis.texts == ["it is missing: \(RoleRules(role, needs).withoutIt)"])
+        #expect(diagnosis.severities == [.loss])
         #expect(diagnosis.commands == ["route-worker topology declare -c worker.yaml --only \(queue(role).name)"])
     }
 

@@ -15,6 +15,8 @@ import TestSupport
 struct HarnessOptions: Sendable {
     /// The commands queues: a suffix of the name, and the settings in YAML.
     var queues: [(suffix: String, settings: String)] = [("commands", "{}")]
+    /// Into how many partitions the first of them is spread; `nil` for none.
+    var partitions: Int?
     /// Further orgs: alias, id, and settings in YAML.
     var orgs: [(alias: String, id: String, settings: String)] = []
     /// Settings over the file, `key=value`.
@@ -81,6 +83,8 @@ final class WorkerHarness: Sendable {
     let replays: String
     let audit: String
     let controls: String
+    /// The first commands queue, where it is spread over partitions.
+    let partitioned: PartitionedQueue?
     private let options: HarnessOptions
     private let children = Collected<ChildProcess>()
 
@@ -98,6 +102,9 @@ final class WorkerHarness: Sendable {
         replays = "\(name).commands.replay"
         audit = "\(name).audit"
         controls = "\(name).controls"
+        partitioned = options.partitions.map { [queues] count in
+            PartitionedQueue(name: queues[0], count: count, exchange: "\(name).partitioned")
+        }
         folder = try TemporaryFolder()
         let token = try folder.write("a-token\n", to: "token")
         let queueLines = zip(queues, options.queues).map { "  \($0): \($1.settings)" }.joined(separator: "\n")
@@ -124,6 +131,7 @@ final class WorkerHarness: Sendable {
               queue: \(controls)
             commands:
               replayQueue: \(replays)
+              \(partitioned.map { "partitions: \($0.count)\n  partitionExchange: \($0.exchange)" } ?? "")
             store:
               url: "\(try options.store.url(in: folder))"
             defaults:
@@ -163,7 +171,10 @@ final class WorkerHarness: Sendable {
     /// Starts a worker and waits until it consumes all its queues.
     func startWorker(environment: [String: String] = [:]) async throws -> ChildProcess {
         let worker = try tool("run", environment: environment)
-        for queue in queues { try await worker.line(containing: "consuming queue=\(queue)") }
+        if partitioned != nil { try await worker.line(containing: "sharing the partitions") }
+        for queue in queues.dropFirst(partitioned == nil ? 0 : 1) {
+            try await worker.line(containing: "consuming queue=\(queue)")
+        }
         return worker
     }
 
@@ -207,9 +218,11 @@ final class WorkerHarness: Sendable {
 
     // MARK: Messages
 
-    /// Publishes commands to a commands queue, confirmed, without waiting for answers.
+    /// Publishes commands to a commands queue, or the exchange of its partitions, confirmed, without waiting for answers.
     func send(_ commands: [CommandSpec], to queue: Int = 0) async throws {
-        let sent = try await CommandSender(broker, queue: queues[queue]).send(commands, awaitingAnswers: nil)
+        let partitioned = queue == 0 ? partitioned : nil
+        let sent = try await CommandSender(broker, exchange: partitioned?.exchange ?? "", queue: queues[queue])
+            .send(partitioned == nil ? commands : commands.map(\.routedByConversation), awaitingAnswers: nil)
         if let failed = sent.first(where: { $0.outcome != .confirmed }) {
             throw Missing("the broker's confirm for a command: \(failed.outcome)")
         }
@@ -289,10 +302,15 @@ final class WorkerHarness: Sendable {
 
     // MARK: Topology
 
+    /// What workers take commands from.
+    private var consumed: [String] {
+        (partitioned.map { $0.partitions + queues.dropFirst() } ?? queues) + [replays]
+    }
+
     var topology: Topology {
         var topology = Topology(
-            commandsQueues: queues + [replays], resultsQueue: results, deadLetterQueue: deadLetters,
-            auditQueue: audit, controlsQueue: controls)
+            commandsQueues: consumed, resultsQueue: results, deadLetterQueue: deadLetters, auditQueue: audit,
+            controlsQueue: controls, partitioned: partitioned)
         if let arguments = options.resultsArguments,
             let index = topology.queues.firstIndex(where: { $0.name == results })
         {
@@ -304,7 +322,7 @@ final class WorkerHarness: Sendable {
     /// The parking queues of all orgs; most never exist.
     var parkingQueues: [String] {
         let orgs = ["00D000000000001", "00D000000000002"] + options.orgs.map { String($0.id.prefix(15)) }
-        return (queues + [replays]).flatMap { queue in
+        return consumed.flatMap { queue in
             orgs.compactMap { OrgID($0) }.map { ParkingQueue.name(of: queue, org: $0) }
         }
     }
@@ -325,6 +343,7 @@ final class WorkerHarness: Sendable {
         try? await AMQPAdmin.withConnection(broker) { admin in
             for queue in topology.queues { try await admin.deleteQueue(queue.name) }
             for queue in parkingQueues { try await admin.deleteQueue(queue) }
+            if let partitioned { try await admin.deleteExchange(partitioned.exchange) }
         }
     }
 }

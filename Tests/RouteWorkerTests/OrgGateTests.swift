@@ -73,6 +73,30 @@ import Testing
         #expect(gate.lotNames == [] && gate.dueAt == nil)
     }
 
+    @Test mutating func aLotThatIsGivenUpIsClosedAndNotWaitedFor() {
+        let other = "routing.commands.1.parked.00D000000000001"
+        park()
+        #expect(gate.parks(in: other, overdueAt: nil, now: at(0)) == [])
+        // While the org is in trouble nothing of it is consumed.
+        #expect(gate.gaveUp("routing.commands.2.parked.00D000000000001") == [])
+        _ = probeWell(at: 2)
+        #expect(gate.subscribed(lot, now: at(2)) == [.mark(lot, 101)])
+        #expect(gate.subscribed(other, now: at(2)) == [.mark(other, 102)])
+        #expect(gate.gaveUp(other) == [.unsubscribe(other)])
+        #expect(gate.use(of: other) == nil && gate.lotNames == [lot])
+        #expect(gate.markerCame(lot, 101, now: at(3)) == [.holdFresh])
+        // With the last one goes all that could be overtaken.
+        #expect(gate.gaveUp(lot) == [.unsubscribe(lot), .releaseFresh, .recheck])
+        #expect(gate.isLive)
+    }
+
+    @Test mutating func aLotThatIsGivenUpWhileTheOrgIsInTroubleLeavesItThere() {
+        park()
+        #expect(gate.gaveUp(lot) == [])
+        #expect(gate.lotNames == [] && !gate.isLive)
+        #expect(probeWell(at: 2) == [.startSlowly, .releaseFresh, .recheck])
+    }
+
     @Test mutating func troubleDuringTheReturnGivesTheLotBack() {
         park()
         _ = probeWell(at: 2)

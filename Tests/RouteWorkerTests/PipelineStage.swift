@@ -133,6 +133,8 @@ final class ScriptedPublisher: MessagePublisher, BestEffortPublisher {
 /// A pipeline at work.
 struct PipelineStage: Sendable {
     static let queue = "routing.commands"
+    /// Of the queue, where it comes and goes.
+    static let lock = "routing.commands.owner"
     static let org = KnownOrg(id: OrgID("00D000000000001")!, alias: "acme", defaultContext: "P_C")
 
     let pipeline: DeliveryPipeline
@@ -142,12 +144,14 @@ struct PipelineStage: Sendable {
     let lots: ScriptedLots?
 
     /// Runs `body` beside a pipeline that consumes, and drains it afterwards.
+    ///
+    /// - Parameter isLocked: the queue comes and goes with ``lock``, and is not there yet; see ``takeOver()``.
     static func run(
         api: ScriptedAPI = ScriptedAPI(), publisher: ScriptedPublisher = ScriptedPublisher(),
         policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
         concurrency: Int = 4, lots: ScriptedLots? = nil, store: (any IdempotencyStore)? = nil,
         metrics: PipelineMetrics = PipelineMetrics(), prefetch: Int = 65_535, otherOrgs: [OrgID] = [],
-        _ body: (PipelineStage) async throws -> Void
+        isLocked: Bool = false, _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         let (settlements, settle) = AsyncStream<Settlement>.makeStream()
         var rules = DecodingRules()
@@ -156,7 +160,8 @@ struct PipelineStage: Sendable {
         for other in otherOrgs { policies[other] = OrgPolicy() }
         let pipeline = DeliveryPipeline(
             settings: PipelineSettings(
-                worker: "test", concurrency: concurrency, queues: [.init(name: queue, prefetch: prefetch)],
+                worker: "test", concurrency: concurrency,
+                queues: [.init(name: queue, prefetch: prefetch, lock: isLocked ? lock : nil)],
                 answers: .init(publishAttempts: 2), policies: policies),
             loop: MultiThreadedEventLoopGroup.singleton.next(),
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
@@ -169,12 +174,23 @@ struct PipelineStage: Sendable {
             lots.connect(pipeline) { settle.yield($0) }
             await pipeline.park(in: lots)
         }
-        async let running: Void = pipeline.run { for settlement in $0 { settle.yield(settlement) } }
-        pipeline.receive(.subscribed(queue: queue, generation: 1))
+        async let running: Void = pipeline.run { batch in
+            for settlement in batch where !ScriptedLots.isOfLot(settlement) { settle.yield(settlement) }
+            lots?.settle(batch)
+        }
+        if !isLocked { pipeline.receive(.subscribed(queue: queue, generation: 1)) }
         try await body(stage)
         api.letGo()
         _ = await pipeline.drain(within: .seconds(60))
         await running
+    }
+
+    /// Gets the queue's lock, and consumes it.
+    func takeOver(generation: UInt64 = 1) async -> [String]? {
+        pipeline.receive(.lockHeld(Self.lock))
+        let taken = await pipeline.takeOver([Self.queue])
+        pipeline.receive(.subscribed(queue: Self.queue, generation: generation))
+        return taken
     }
 
     func deliver(_ deliveries: Delivery...) { pipeline.receive(.deliveries(deliveries)) }

@@ -19,43 +19,46 @@ final class ScriptedLots: ParkingLots {
 
     private struct State {
         var lots: [String: Lot] = [:]
-        var generation: UInt64 = 1000
+        var generation = ScriptedLots.firstGeneration
         var receive: @Sendable (ConsumerEvent) -> Void = { _ in }
         var settled: @Sendable (Settlement) -> Void = { _ in }
         var readiness = ParkingReadiness.ready
         var log: [String] = []
     }
 
-    private let lock = NSLock()
+    /// Above those of commands queues.
+    private static let firstGeneration: UInt64 = 1000
+
+    private let mutex = NSLock()
     nonisolated(unsafe) private var state = State()  // only reached with the lock held
 
     init(_ readiness: ParkingReadiness = .ready) { state.readiness = readiness }
 
     func connect(_ pipeline: DeliveryPipeline, settled: @escaping @Sendable (Settlement) -> Void) {
-        lock.withLock {
+        mutex.withLock {
             state.receive = pipeline.receive
             state.settled = settled
         }
     }
 
     /// What was asked for, in order.
-    var log: [String] { lock.withLock { state.log } }
+    var log: [String] { mutex.withLock { state.log } }
 
     /// How many messages a lot holds, those under way included.
     func count(_ lot: String) -> Int {
-        lock.withLock { state.lots[lot].map { $0.messages.count + $0.unsettled.count } ?? 0 }
+        mutex.withLock { state.lots[lot].map { $0.messages.count + $0.unsettled.count } ?? 0 }
     }
 
     func put(_ message: Message, in lot: String) {
-        let event = lock.withLock { () -> ConsumerEvent? in
+        let event = mutex.withLock { () -> ConsumerEvent? in
             state.lots[lot, default: Lot()].messages.append(message)
             return next(lot)
         }
-        if let event { lock.withLock { state.receive }(event) }
+        if let event { mutex.withLock { state.receive }(event) }
     }
 
     func prepare(_ lot: String) async -> ParkingReadiness {
-        lock.withLock {
+        mutex.withLock {
             state.log.append("prepare")
             if state.readiness == .ready, state.lots[lot] == nil { state.lots[lot] = Lot() }
             return state.readiness
@@ -63,11 +66,11 @@ final class ScriptedLots: ParkingLots {
     }
 
     func messages(in lots: [String]) async -> [String: Int]? {
-        lock.withLock { state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count) }
+        mutex.withLock { state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count) }
     }
 
-    func subscribe(_ lot: String, prefetch: UInt16) {
-        let (receive, events) = lock.withLock { () -> (@Sendable (ConsumerEvent) -> Void, [ConsumerEvent]) in
+    func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
+        let (receive, events) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, [ConsumerEvent]) in
             state.log.append(prefetch == .max ? "look" : "subscribe")
             state.generation += 1
             state.lots[lot, default: Lot()].generation = state.generation
@@ -79,20 +82,29 @@ final class ScriptedLots: ParkingLots {
         for event in events { receive(event) }
     }
 
-    func unsubscribe(_ lot: String) {
-        lock.withLock {
+    func unsubscribe(_ lot: String, lock: String?) {
+        let (receive, event) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, ConsumerEvent?) in
             state.log.append("unsubscribe")
-            guard var found = state.lots[lot] else { return }
+            guard var found = state.lots[lot], let generation = found.generation else { return ({ _ in }, nil) }
             found.generation = nil
             found.messages = found.unsettled.sorted { $0.key < $1.key }.map(\.value) + found.messages
             found.unsettled = [:]
             state.lots[lot] = found
+            return (state.receive, .subscriptionLost(queue: lot, generation: generation, .closed))
+        }
+        if let event { receive(event) }
+    }
+
+    /// Lots of a queue with a lock are settled with the queue itself.
+    static func isOfLot(_ settlement: Settlement) -> Bool {
+        switch settlement {
+        case .ack(let receipt), .reject(let receipt): receipt.generation > firstGeneration
         }
     }
 
     func settle(_ batch: [Settlement]) {
         for settlement in batch {
-            let settled = lock.withLock { () -> (@Sendable (Settlement) -> Void)? in
+            let settled = mutex.withLock { () -> (@Sendable (Settlement) -> Void)? in
                 guard case .ack(let receipt) = settlement,
                     let lot = state.lots.first(where: { $0.value.generation == receipt.generation })?.key,
                     let message = state.lots[lot]!.unsettled.removeValue(forKey: receipt.deliveryTag),

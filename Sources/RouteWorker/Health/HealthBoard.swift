@@ -9,6 +9,7 @@ public final class HealthBoard: Sendable {
         var liveness: Liveness
         var sample: WorkerSample?
         var queues: [WorkerSample.Queue] = []
+        var partitionProblem: String?
         var storeFailure: String?
         var storeAnsweredAt: ContinuousClock.Instant?
     }
@@ -42,6 +43,11 @@ public final class HealthBoard: Sendable {
     func show(_ queues: [WorkerSample.Queue]) { state.withLock { $0.queues = queues } }
 
     var queues: [WorkerSample.Queue] { state.withLock { $0.queues } }
+
+    /// Why the partitions cannot be shared with the other workers; `nil` where they can, or there are none.
+    func show(partitions problem: String?) { state.withLock { $0.partitionProblem = problem } }
+
+    var partitionProblem: String? { state.withLock { $0.partitionProblem } }
 
     /// A batch of the store ended, or should have by now.
     func storeAnswered(_ failure: (any Error)?) {

@@ -13,6 +13,8 @@ public struct HealthService: Service {
     public struct Sources: Sendable {
         public var pipeline: DeliveryPipeline
         public var consumer: AMQPConsumer
+        /// Those of the consumer's queues that tell how the worker is doing: parking queues come and go with their orgs.
+        public var queues: Set<String>
         /// By the name of their connection.
         public var publishers: [String: AMQPPublisher]
         public var store: any IdempotencyStore
@@ -23,13 +25,15 @@ public struct HealthService: Service {
         public var droppedLines: @Sendable () -> Int
 
         public init(
-            pipeline: DeliveryPipeline, consumer: AMQPConsumer, publishers: [String: AMQPPublisher],
+            pipeline: DeliveryPipeline, consumer: AMQPConsumer, queues: Set<String>,
+            publishers: [String: AMQPPublisher],
             store: any IdempotencyStore, tokens: TokensByOrg,
             certificates: @escaping @Sendable () async -> [CertificateEnd],
             droppedLines: @escaping @Sendable () -> Int
         ) {
             self.pipeline = pipeline
             self.consumer = consumer
+            self.queues = queues
             self.publishers = publishers
             self.store = store
             self.tokens = tokens
@@ -75,10 +79,13 @@ public struct HealthService: Service {
                 problems = await sources.pipeline.byAlias(tokens.problems).mapValues(\.description)
             }
             let snapshot = await sources.pipeline.snapshot
+            var consumer = sources.consumer.status
+            consumer.queues.removeAll { !sources.queues.contains($0.queue) }
             let sample = WorkerSample(
-                takenAt: .now, pipeline: snapshot, consumer: sources.consumer.status,
+                takenAt: .now, pipeline: snapshot, consumer: consumer,
                 publishers: sources.publishers.mapValues(\.status), storeFailure: board.storeFailure,
-                orgsWithTokens: tokens.orgs, tokenProblems: problems, queues: board.queues)
+                orgsWithTokens: tokens.orgs, tokenProblems: problems, queues: board.queues,
+                partitionProblem: board.partitionProblem)
             board.show(sample)
             gauges.show(sample, droppedLines: sources.droppedLines())
             try await Task.sleep(for: Self.interval)

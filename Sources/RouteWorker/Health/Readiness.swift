@@ -24,6 +24,7 @@ public enum Readiness {
                 problems.append("broker: not consuming \(queue.queue)\(because(queue.lastError))")
             }
         }
+        if let problem = sample.partitionProblem { problems.append("partitions: \(problem)") }
         for (name, publisher) in sample.publishers.sorted(by: { $0.key < $1.key }) {
             if !publisher.isConnected {
                 problems.append("broker: \(name) not connected\(because(publisher.lastError))")

@@ -26,11 +26,13 @@ public struct WorkerSample: Sendable {
     public var tokenProblems: [String: String]
     /// Empty while the broker cannot be asked.
     public var queues: [Queue]
+    /// Why the partitions cannot be shared with the other workers.
+    public var partitionProblem: String?
 
     public init(
         takenAt: ContinuousClock.Instant, pipeline: PipelineSnapshot, consumer: ConsumerStatus,
         publishers: [String: PublisherStatus] = [:], storeFailure: String? = nil, orgsWithTokens: Int = 0,
-        tokenProblems: [String: String] = [:], queues: [Queue] = []
+        tokenProblems: [String: String] = [:], queues: [Queue] = [], partitionProblem: String? = nil
     ) {
         self.takenAt = takenAt
         self.pipeline = pipeline
@@ -40,6 +42,7 @@ public struct WorkerSample: Sendable {
         self.orgsWithTokens = orgsWithTokens
         self.tokenProblems = tokenProblems
         self.queues = queues
+        self.partitionProblem = partitionProblem
     }
 
     /// Deliveries that the broker waits for.

@@ -59,7 +59,9 @@ public final class GaugeBoard: Sendable {
 
         show(MetricCatalog.unacknowledged, sample.consumer.queues.map { ([$0.queue], Double($0.outstanding)) })
         show(MetricCatalog.consuming, sample.consumer.queues.map { ([$0.queue], $0.isSubscribed ? 1 : 0) })
-        show(MetricCatalog.prefetch, prefetch.map { ([$0.queue], Double($0.count)) })
+        let consumed = Set(sample.consumer.queues.map(\.queue))
+        let ofConsumed = prefetch.filter { consumed.contains($0.queue) }
+        show(MetricCatalog.prefetch, ofConsumed.map { ([$0.queue], Double($0.count)) })
         var connections = sample.publishers.mapValues(\.isConnected)
         connections["consumer"] = sample.consumer.isConnected
         show(MetricCatalog.connected, connections.map { ([$0.key], $0.value ? 1 : 0) })

@@ -48,27 +48,50 @@ extension DeliveryPipeline {
     /// - Returns: whether the broker could be asked.
     @discardableResult
     public func lookForLeftOvers() async -> Bool {
-        guard let parking else { return true }
+        guard let lots = await filledLots(of: settings.queues.indices.filter(tenures.serves)) else { return false }
+        found(lots)
+        return true
+    }
+
+    /// A parking queue with commands in it.
+    struct FilledLot {
+        var name: String
+        var place: ParkingPlace
+        var count: Int
+    }
+
+    /// - Returns: `nil` when the broker could not be asked.
+    func filledLots(of queues: [Int]) async -> [FilledLot]? {
+        guard let parking else { return [] }
         var places: [String: ParkingPlace] = [:]
         // An operator's pause parks also those that are not parked in trouble.
         for org in settings.policies.keys {
-            for (index, queue) in settings.queues.enumerated() {
-                places[ParkingQueue.name(of: queue.name, org: org)] = ParkingPlace(queue: index, org: org)
+            for queue in queues {
+                let name = ParkingQueue.name(of: settings.queues[queue].name, org: org)
+                places[name] = ParkingPlace(queue: queue, org: org)
             }
         }
-        guard let messages = await parking.messages(in: places.keys.sorted()) else { return false }
-        for (lot, count) in messages.sorted(by: { $0.key < $1.key }) where count > 0 {
-            guard let place = places[lot] else { continue }
-            know(place.org)
-            let wasLive = orgs[place.org]!.gate.isLive
-            parkingPlaces[lot] = place
-            run(orgs[place.org]!.gate.found(lot, now: moment().uptime), place.org)
-            guard wasLive, !orgs[place.org]!.gate.isLive else { continue }
+        guard let messages = await parking.messages(in: places.keys.sorted()) else { return nil }
+        return messages.sorted { $0.key < $1.key }.compactMap { name, count in
+            guard count > 0, let place = places[name] else { return nil }
+            return FilledLot(name: name, place: place, count: count)
+        }
+    }
+
+    /// Starts the orgs of these lots parked.
+    func found(_ lots: [FilledLot]) {
+        // While the broker was asked, a queue may have become another worker's.
+        for lot in lots where tenures.serves(lot.place.queue) {
+            let org = lot.place.org
+            know(org)
+            let wasLive = orgs[org]!.gate.isLive
+            parkingPlaces[lot.name] = lot.place
+            run(orgs[org]!.gate.found(lot.name, now: moment().uptime), org)
+            guard wasLive, !orgs[org]!.gate.isLive else { continue }
             logger.info(
                 "a parking queue holds commands; probing the org",
-                metadata: [LogKey.org: "\(place.org)", LogKey.queue: "\(lot)", LogKey.count: "\(count)"])
+                metadata: [LogKey.org: "\(org)", LogKey.queue: "\(lot.name)", LogKey.count: "\(lot.count)"])
         }
-        return true
     }
 
     // MARK: Before and after calls
@@ -239,10 +262,13 @@ extension DeliveryPipeline {
             case .subscribe(let lot, let toLook):
                 // Enough to keep the calls going that an org which is not live may take.
                 let atOnce = max(min(2 * orgs[org]!.concurrency.maximum, settings.concurrency * 3 / 4), 1)
-                parking?.subscribe(lot, prefetch: toLook ? .max : UInt16(clamping: atOnce))
+                let queue = parkingPlaces[lot]!.queue
+                tenures.openedLot(of: queue)
+                parking?.subscribe(
+                    lot, prefetch: toLook ? .max : UInt16(clamping: atOnce), lock: settings.queues[queue].lock)
             case .unsubscribe(let lot):
                 flushSettlements()
-                parking?.unsubscribe(lot)
+                parking?.unsubscribe(lot, lock: settings.queues[parkingPlaces[lot]!.queue].lock)
                 lose(lot)
             case .holdFresh:
                 if orgs[org]!.fresh.held == 0 { run(orgs[org]!.gate.freshIsParked(), org) }

@@ -58,7 +58,7 @@ extension DeliveryPipeline {
     /// Puts a valid command into its lane, or keeps it back while its org turns.
     func enter(_ work: Work) {
         metrics.entered(work)
-        guard let org = work.org else { return lanes.deliver(work, key: nil, source: work.queue) }
+        guard let org = work.org else { return lanes.deliver(work, key: nil, source: sources[work.queue]) }
         know(org)
         switch work.place {
         case .commands where orgs[org]!.gate.isHolding:
@@ -68,7 +68,8 @@ extension DeliveryPipeline {
             if orgs[org]!.fresh.entered(work.queue) { judgeShare(of: org) }
         case .returned, .overdue: break
         }
-        lanes.deliver(work, key: work.conversation, source: work.queue, maySetAside: work.place == .commands)
+        lanes.deliver(
+            work, key: work.conversation, source: sources[work.queue], maySetAside: work.place == .commands)
     }
 
     /// Whether the org takes so much of the prefetch that others wait behind it: then its surplus is parked.
@@ -125,6 +126,8 @@ extension DeliveryPipeline {
             acknowledgeSoon(.ack(delivery.receipt), of: lot)
             return run(orgs[place.org]!.gate.markerCame(lot, marker.number, now: moment().uptime), place.org)
         }
+        // What comes while its queue is given up is the next worker's.
+        guard tenures.serves(place.queue) else { return }
         let parked = ParkedMessage(delivery.message)
         switch use {
         case .looking:

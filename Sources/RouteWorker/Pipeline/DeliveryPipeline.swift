@@ -81,10 +81,16 @@ public actor DeliveryPipeline {
 
     private(set) var decoder: CommandDecoder
     private let wallClock: @Sendable () -> Timestamp
-    private let queueIndex: [String: Int]
+    let queueIndex: [String: Int]
+    /// Where its deliveries stand in line in ``lanes``, for each queue: those of partitions stand together.
+    let sources: [Int]
+    let queueOfLock: [String: Int]
     private var acknowledge: @Sendable ([Settlement]) -> Void = { _ in }
 
     var lanes: Lanes
+    var tenures: QueueTenures
+    /// Who waits for the end of a queue's work, by its index.
+    var handOvers: [Int: CheckedContinuation<Bool, Never>] = [:]
     /// The generation in which each queue is consumed now; none while its subscription is lost.
     var generations: [String: UInt64] = [:]
     private var settlements: [Settlement] = []
@@ -141,8 +147,15 @@ public actor DeliveryPipeline {
         self.wallClock = wallClock
         queueIndex = Dictionary(
             uniqueKeysWithValues: settings.queues.enumerated().map { ($0.element.name, $0.offset) })
+        queueOfLock = Dictionary(
+            uniqueKeysWithValues: settings.queues.enumerated().compactMap { index, queue in
+                queue.lock.map { ($0, index) }
+            })
+        tenures = QueueTenures(locked: settings.queues.map { $0.lock != nil })
+        let reserved: [Int]
+        (sources, reserved) = settings.sources
         lanes = Lanes(
-            slots: settings.concurrency, reserved: settings.queues.map(\.reservedConcurrency),
+            slots: settings.concurrency, reserved: reserved,
             limits: settings.policies.compactMapValues(\.maximumConcurrency))
         returning = ReturnShares(slots: settings.concurrency)
         (tasksWanted, wantTask) = AsyncStream.makeStream()
@@ -238,9 +251,15 @@ public actor DeliveryPipeline {
             if let org = parkingPlaces[queue]?.org {
                 run(orgs[org]!.gate.subscribed(queue, now: moment().uptime), org)
             } else {
-                logger.info("consuming", metadata: [LogKey.queue: "\(queue)"])
+                logger.log(
+                    level: queueIndex[queue] == nil ? .debug : .info, "consuming",
+                    metadata: [LogKey.queue: "\(queue)"])
             }
         case .subscriptionLost(let queue, let generation, let error):
+            if error == .closed, let place = parkingPlaces[queue] {
+                tenures.closedLot(of: place.queue)
+                goOnHandingOver(place.queue)
+            }
             // Of a parking queue that the gate itself has closed, nothing is left to lose.
             if let known = generations[queue], known != generation { return }
             if error != .closed {
@@ -252,8 +271,9 @@ public actor DeliveryPipeline {
             if let org = parkingPlaces[queue]?.org {
                 run(orgs[org]!.gate.subscriptionLost(queue, now: moment().uptime), org)
             }
-        // What a lock guards is told of by itself.
-        case .lockHeld, .lockRefused, .lockLost: return
+        case .lockHeld(let lock): lockHeld(lock)
+        case .lockRefused: break
+        case .lockLost(let lock, _): lockLost(lock)
         case .rejectedUnread(let queue, let exchange, let routingKey):
             logger.error(
                 "a message whose properties cannot be read was rejected to the broker's dead-letter exchange",
@@ -274,7 +294,14 @@ public actor DeliveryPipeline {
 
     private func take(_ delivery: Delivery, _ receivedAt: Timestamp) {
         if let place = parkingPlaces[delivery.queue] { return takeParked(delivery, place, receivedAt) }
-        guard let queue = queueIndex[delivery.queue] else { return }
+        guard let queue = queueIndex[delivery.queue] else {
+            logger.warning(
+                "a message in a queue that is there to be counted is rejected",
+                metadata: [LogKey.queue: "\(delivery.queue)"])
+            return acknowledgeSoon(.reject(delivery.receipt), of: delivery.queue)
+        }
+        // What comes while the queue is given up is the next worker's.
+        guard tenures.serves(queue) else { return }
         metrics.delivered(queue: queue, redelivered: delivery.redelivered)
         Failpoint.afterDeliver.reached()
         let work = Work(
@@ -304,22 +331,29 @@ public actor DeliveryPipeline {
     /// leaves at once, and what is being called for finishes and records.
     func lose(_ queue: String) {
         generations[queue] = nil
+        stopWaiting { $0.subscription == queue }
+    }
+
+    /// Takes away what has not started, and ends the waiting of what has.
+    func stopWaiting(where matches: (Work) -> Bool) {
         var removed: [Work] = []
         lanes.removeWaiting { work in
-            guard work.subscription == queue else { return false }
+            guard matches(work) else { return false }
             removed.append(work)
             return true
         }
         for org in orgs.keys where !orgs[org]!.heldBack.isEmpty {
-            for work in orgs[org]!.heldBack where work.subscription == queue { metrics.left(work) }
-            orgs[org]!.heldBack.removeAll { $0.subscription == queue }
+            for work in orgs[org]!.heldBack where matches(work) { metrics.left(work) }
+            orgs[org]!.heldBack.removeAll(where: matches)
         }
         for work in removed { left(work) }
-        wakeSleepers { $0.subscription == queue }
+        wakeSleepers(where: matches)
     }
 
-    /// Whether the delivery can still be acknowledged; if not, the broker delivers it again.
-    func isLive(_ work: Work) -> Bool { generations[work.subscription] == work.delivery.receipt.generation }
+    /// Whether the delivery is this worker's to work on; if not, the broker delivers it again.
+    func isLive(_ work: Work) -> Bool {
+        generations[work.subscription] == work.delivery.receipt.generation && tenures.serves(work.queue)
+    }
 
     // MARK: Slots
 
@@ -331,13 +365,21 @@ public actor DeliveryPipeline {
             if let settlement { acknowledgeSoon(settlement, of: work.subscription) }
             lanes.finish(ticket)
             left(work)
+            tenures.ended(work.queue)
+            goOnHandingOver(work.queue)
         }
+    }
+
+    private func nextInLanes() -> Lanes.Start? {
+        let start = lanes.next() ?? nextToSetAside()
+        if case .start(_, let work) = start { tenures.began(work.queue) }
+        return start
     }
 
     /// What this runner does next. A runner that has finished a delivery takes over its slot without a detour.
     private func nextStart() async -> (Lanes.Ticket, Work)? {
         if let start = started.popFirst() { return start }
-        while let start = lanes.next() ?? nextToSetAside() {
+        while let start = nextInLanes() {
             switch start {
             case .start(let ticket, let work): return (ticket, work)
             case .resume(let ticket): resume(ticket)
@@ -350,7 +392,7 @@ public actor DeliveryPipeline {
 
     /// Starts whatever the slots allow, after something was delivered, paused or woken.
     func pump() {
-        while let start = lanes.next() ?? nextToSetAside() {
+        while let start = nextInLanes() {
             switch start {
             case .start(let ticket, let work):
                 if let runner = idleRunners.popLast() {
@@ -433,10 +475,10 @@ public actor DeliveryPipeline {
     // MARK: Out
 
     func acknowledgeSoon(_ settlement: Settlement, of queue: String) {
-        if parkingPlaces[queue] == nil {
-            settlements.append(settlement)
-        } else {
+        if let place = parkingPlaces[queue], settings.queues[place.queue].lock == nil {
             parkingSettlements.append(settlement)
+        } else {
+            settlements.append(settlement)
         }
         guard !flushIsScheduled else { return }
         flushIsScheduled = true

@@ -9,11 +9,14 @@ public protocol ParkingLots: Sendable {
     /// How many messages wait in each queue, those that do not exist left out; `nil` when the broker cannot be asked.
     func messages(in lots: [String]) async -> [String: Int]?
     /// Starts to consume; does not wait.
-    func subscribe(_ lot: String, prefetch: UInt16)
+    ///
+    /// - Parameter lock: that of the commands queue, where it has one: the lot is consumed on the connection that holds
+    ///   it, settled like the commands queue, and lost with it.
+    func subscribe(_ lot: String, prefetch: UInt16, lock: String?)
     /// Closes the channel without a cancel, so that what is unsettled goes back to its place; does not wait. What was
-    /// settled before is settled first.
-    func unsubscribe(_ lot: String)
-    /// As ``AMQPConsumer/settle(_:)``.
+    /// settled before is settled first. ``ConsumerEvent/subscriptionLost(queue:generation:_:)`` tells that it is done.
+    func unsubscribe(_ lot: String, lock: String?)
+    /// As ``AMQPConsumer/settle(_:)``, for lots without a lock.
     func settle(_ batch: [Settlement])
 }
 

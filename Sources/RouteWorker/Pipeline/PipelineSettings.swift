@@ -30,15 +30,19 @@ public struct PipelineSettings: Sendable {
         /// Slots that no other queue may take.
         public var reservedConcurrency: Int
         public var defaults: QueueDefaults
+        /// The lock without which the queue may not be worked on, for partitions; all of them are partitions of one queue,
+        /// and share its slots.
+        public var lock: String?
 
         public init(
             name: String, prefetch: Int = 65_535, reservedConcurrency: Int = 0,
-            defaults: QueueDefaults = QueueDefaults()
+            defaults: QueueDefaults = QueueDefaults(), lock: String? = nil
         ) {
             self.name = name
             self.prefetch = prefetch
             self.reservedConcurrency = reservedConcurrency
             self.defaults = defaults
+            self.lock = lock
         }
     }
 
@@ -80,5 +84,24 @@ public struct PipelineSettings: Sendable {
         self.retention = retention
         self.deliveryLimit = deliveryLimit
         self.policies = policies
+    }
+}
+
+extension PipelineSettings {
+    /// For each queue its place among those that take turns, and for each of these the slots that are its own.
+    var sources: (ofQueues: [Int], reserved: [Int]) {
+        var sources: [Int] = []
+        var reserved: [Int] = []
+        var partitioned: Int?
+        for queue in queues {
+            if queue.lock != nil, let partitioned {
+                sources.append(partitioned)
+                continue
+            }
+            if queue.lock != nil { partitioned = reserved.count }
+            sources.append(reserved.count)
+            reserved.append(queue.reservedConcurrency)
+        }
+        return (sources, reserved)
     }
 }

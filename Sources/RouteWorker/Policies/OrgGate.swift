@@ -22,7 +22,8 @@ import RoutingContract
 /// conversation has one there. Markers go through the lots in *rounds*: what was parked before a round is back at its end.
 ///
 /// Other workers may use the same lots, of which the broker lets one consume at a time. A worker whose marker does not
-/// come back looks now and then whether the lots are empty instead: order across workers is not promised.
+/// come back looks now and then whether the lots are empty instead: order across the workers of one queue is not promised.
+/// The lots of a partition are its owner's alone, and so is its order.
 struct OrgGate {
     enum State: Hashable {
         case live
@@ -58,7 +59,7 @@ struct OrgGate {
     }
 
     /// One parking queue of the org.
-    private struct Lot: Hashable {
+    struct Lot: Hashable {
         enum Use: Hashable {
             case closed
             case looking(since: Duration)
@@ -87,22 +88,23 @@ struct OrgGate {
     static let lookShare = 10
 
     private let backoff: Backoff
-    private(set) var state = State.live
-    private(set) var reason: ParkingReason?
+    // What is not private is set in OrgGate+Lots.swift, too.
+    var state = State.live
+    var reason: ParkingReason?
     /// Probes in vain, and returns that met trouble again, since the org was last live.
-    private(set) var failures = 0
-    private var lots: [String: Lot] = [:]
+    var failures = 0
+    var lots: [String: Lot] = [:]
     private var probeAt: Duration?
     /// What a probe that is under way finds may not be true any more.
     private var isOutdated = false
-    private var countAt: Duration?
-    private var turnEndsAt: Duration?
-    private var nextMarker: UInt64
+    var countAt: Duration?
+    var turnEndsAt: Duration?
+    var nextMarker: UInt64
     /// While overflowing: whose later commands go to the lots, too.
-    private var parkedConversations = ParkedConversations()
-    private var isRoundUnderWay = false
+    var parkedConversations = ParkedConversations()
+    var isRoundUnderWay = false
     /// Commands on their way into lots.
-    private var parksUnderWay = 0
+    var parksUnderWay = 0
 
     /// - Parameter firstMarker: random, so that markers of other workers and of earlier lives are not taken for its own.
     init(backoff: Backoff, firstMarker: UInt64) {
@@ -334,155 +336,6 @@ struct OrgGate {
             actions += open(name, .returning)
         }
         return lots.isEmpty ? actions + goLive() : actions
-    }
-
-    // MARK: Lots
-
-    mutating func subscribed(_ lot: String, now: Duration) -> [Action] {
-        guard let use = lots[lot]?.use, use != .closed, state != .turning, state != .live else { return [] }
-        return mark(lot)
-    }
-
-    /// The channel is gone, and everything unsettled with it; the consumer subscribes again by itself.
-    mutating func subscriptionLost(_ lot: String, now: Duration) -> [Action] {
-        guard lots[lot]?.use == .returning else { return [] }
-        switch state {
-        case .turning: return endTurn(now)
-        case .overflowing:
-            // What was thought to be back in the lanes is in the lot again.
-            state = .returning
-            countAt = now + Self.countInterval
-            return [.recheck]
-        case .live, .parked, .probing, .returning: return []
-        }
-    }
-
-    /// A command from a lot enters the lanes.
-    mutating func took(from lot: String) { lots[lot]?.underWay += 1 }
-
-    /// It has left them, settled or not.
-    mutating func finished(from lot: String, now: Duration) -> [Action] {
-        guard let underWay = lots[lot]?.underWay, underWay > 0 else { return [] }
-        lots[lot]!.underWay = underWay - 1
-        return closeIfDone(lot, now)
-    }
-
-    mutating func markerCame(_ lot: String, _ marker: UInt64, now: Duration) -> [Action] {
-        guard lots[lot]?.marker == marker else { return [] }
-        lots[lot]!.marker = nil
-        lots[lot]!.isSeen = true
-        switch state {
-        case .parked, .probing, .live:
-            return closeIfDone(lot, now)
-        case .returning:
-            return allAreSeen ? turn(now) : []
-        case .turning:
-            return allAreSeen ? goLive() : []
-        case .overflowing:
-            return allAreSeen && isRoundUnderWay ? endRound(now) : []
-        }
-    }
-
-    /// - Parameter isEmpty: no lot has anything left to deliver.
-    mutating func counted(isEmpty: Bool, now: Duration) -> [Action] {
-        switch state {
-        case .live, .parked, .probing: return []
-        case .returning: return isEmpty ? turn(now) : []
-        case .overflowing: return isEmpty && isRoundUnderWay ? endRound(now) : []
-        case .turning:
-            // Somebody else consumes the lots, and with them this worker's markers.
-            if isEmpty, lots.values.allSatisfy({ $0.marker != nil || $0.isSeen }) { return goLive() }
-            return turnEndsAt == nil ? endTurn(now) : []
-        }
-    }
-
-    /// While turning: nothing fresh is left in the lanes or on its way to the lots.
-    mutating func freshIsParked() -> [Action] {
-        guard state == .turning, lots.values.allSatisfy({ $0.marker == nil && !$0.isSeen }) else { return [] }
-        return lots.keys.flatMap { mark($0) }
-    }
-
-    private var allAreSeen: Bool { lots.values.allSatisfy(\.isSeen) }
-
-    private mutating func turn(_ now: Duration) -> [Action] {
-        state = .turning
-        turnEndsAt = now + Self.turnLimit
-        for name in lots.keys {
-            lots[name]!.isSeen = false
-            lots[name]!.marker = nil
-        }
-        return [.holdFresh]
-    }
-
-    private mutating func endTurn(_ now: Duration) -> [Action] {
-        state = .returning
-        turnEndsAt = nil
-        countAt = now + Self.countInterval
-        return [.releaseFresh]
-    }
-
-    private mutating func beginRound() -> [Action] {
-        isRoundUnderWay = true
-        parkedConversations.beginRound()
-        return lots.keys.flatMap { name in
-            if lots[name]!.use == .returning { mark(name) } else { open(name, .returning) }
-        }
-    }
-
-    private mutating func endRound(_ now: Duration) -> [Action] {
-        isRoundUnderWay = false
-        parkedConversations.endRound()
-        countAt = now + Self.roundInterval
-        return parkedConversations.isEmpty && parksUnderWay == 0 ? goLive() : []
-    }
-
-    private mutating func goLive() -> [Action] {
-        state = .live
-        reason = nil
-        failures = 0
-        turnEndsAt = nil
-        var actions: [Action] = [.releaseFresh, .recheck]
-        for (name, lot) in lots where lot.underWay == 0 {
-            actions.append(.unsubscribe(name))
-            lots[name] = nil
-        }
-        return actions
-    }
-
-    private mutating func open(_ lot: String, _ use: Lot.Use) -> [Action] {
-        lots[lot]!.use = use
-        lots[lot]!.marker = nil
-        lots[lot]!.isSeen = false
-        return [.subscribe(lot, toLook: use != .returning)]
-    }
-
-    private mutating func mark(_ lot: String) -> [Action] {
-        nextMarker &+= 1
-        lots[lot]!.marker = nextMarker
-        lots[lot]!.isSeen = false
-        return [.mark(lot, nextMarker)]
-    }
-
-    private mutating func closeIfDone(_ name: String, _ now: Duration) -> [Action] {
-        guard let lot = lots[name], lot.underWay == 0 else { return [] }
-        switch lot.use {
-        case .closed: return []
-        case .looking: return lot.isSeen ? endLook(name, now) : []
-        case .returning:
-            guard state == .live else { return [] }
-            lots[name] = nil
-            return [.unsubscribe(name)]
-        }
-    }
-
-    private mutating func endLook(_ name: String, _ now: Duration) -> [Action] {
-        guard case .looking(let since)? = lots[name]?.use else { return [] }
-        let pause = max(Self.shortestBetweenLooks, (now - since) * Self.lookShare)
-        lots[name]!.use = .closed
-        lots[name]!.marker = nil
-        lots[name]!.lookNotBefore = now + pause
-        lots[name]!.lookAt = lots[name]!.lookAt.map { max($0, now + pause) }
-        return [.unsubscribe(name)]
     }
 
     /// Growing and jittered, but never so short that it is no wait.

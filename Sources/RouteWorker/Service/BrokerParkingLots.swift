@@ -6,21 +6,25 @@ import AMQPMessage
 /// Declares, looks at and consumes parking queues.
 ///
 /// They share one consuming connection, apart from that of the commands: a channel that comes or goes costs calls that
-/// wait for the broker, and commands of other orgs shall not wait for them.
+/// wait for the broker, and commands of other orgs shall not wait for them. Only those of a partition are consumed with
+/// the partition itself: whoever gets its lock next must find in them all that is there.
 public final class BrokerParkingLots: ParkingLots {
     private let configuration: AMQPConfiguration
     private let deadLetterQueue: String
     private let consumer: AMQPConsumer
+    private let lockHolder: AMQPConsumer
 
     /// - Parameters:
+    ///   - lockHolder: the consumer of the commands, which holds the locks of partitions.
     ///   - deadLetterQueue: where the broker puts what is rejected from a parking queue.
     ///   - onEvent: see ``AMQPConsumer``.
     /// - Throws: ``AMQPError/library(code:text:)`` when the process has no file descriptor left.
     public init(
-        _ configuration: AMQPConfiguration, deadLetterQueue: String,
+        _ configuration: AMQPConfiguration, lockHolder: AMQPConsumer, deadLetterQueue: String,
         onEvent: @escaping @Sendable (ConsumerEvent) -> Void
     ) throws(AMQPError) {
         self.configuration = configuration
+        self.lockHolder = lockHolder
         self.deadLetterQueue = deadLetterQueue
         consumer = try AMQPConsumer(configuration, subscriptions: [], onEvent: onEvent)
     }
@@ -56,11 +60,13 @@ public final class BrokerParkingLots: ParkingLots {
         }
     }
 
-    public func subscribe(_ lot: String, prefetch: UInt16) {
-        consumer.subscribe(Subscription(queue: lot, prefetch: prefetch))
+    public func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
+        consumer(lock).subscribe(Subscription(queue: lot, prefetch: prefetch, lock: lock))
     }
 
-    public func unsubscribe(_ lot: String) { consumer.unsubscribe(lot) }
+    public func unsubscribe(_ lot: String, lock: String?) { consumer(lock).unsubscribe(lot) }
+
+    private func consumer(_ lock: String?) -> AMQPConsumer { lock == nil ? consumer : lockHolder }
 
     public func settle(_ batch: [Settlement]) { consumer.settle(batch) }
 

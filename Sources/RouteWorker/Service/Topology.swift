@@ -50,17 +50,22 @@ public struct Topology: Sendable, Hashable {
             case different(String)
             /// It exists, and this user may not ask how it was made.
             case notComparable
+            /// An exchange of this name.
+            case exchangeMissing
         }
 
         public var queue: String
         public var kind: Kind
+        /// How many partitions there should be, where there should be any.
+        public var partitions: Int?
 
         public var description: String {
-            switch kind {
-            case .missing: "queue '\(queue)' is missing; run `route-worker topology declare`"
+            let command = "route-worker topology declare" + (partitions.map { " --partitions \($0)" } ?? "")
+            return switch kind {
+            case .missing: "queue '\(queue)' is missing; run `\(command)`"
+            case .exchangeMissing: "exchange '\(queue)' is missing; run `\(command)`"
             case .different(let text):
-                "queue '\(queue)' was declared otherwise (\(text)); empty and delete it, then run "
-                    + "`route-worker topology declare`"
+                "queue '\(queue)' was declared otherwise (\(text)); empty and delete it, then run `\(command)`"
             case .notComparable:
                 "queue '\(queue)' exists; this user may not configure it, so how it was made was not compared"
             }
@@ -73,17 +78,21 @@ public struct Topology: Sendable, Hashable {
     public static let deadLetterDeliveryLimit: Int32 = 1_000_000
 
     public var queues: [Queue]
+    public let partitioned: PartitionedQueue?
     private let commandsQueues: [String]
     private let deadLetterQueue: String
 
     /// - Parameters:
+    ///   - commandsQueues: partitions among them.
     ///   - auditQueue: where operators leave the trail of what they do with dead letters.
     ///   - controlsQueue: where what operators say of orgs stands.
+    ///   - partitioned: what partitions need beside themselves.
     public init(
         commandsQueues: [String], resultsQueue: String, deadLetterQueue: String, auditQueue: String? = nil,
-        controlsQueue: String? = nil
+        controlsQueue: String? = nil, partitioned: PartitionedQueue? = nil
     ) {
         self.commandsQueues = commandsQueues
+        self.partitioned = partitioned
         self.deadLetterQueue = deadLetterQueue
         queues = commandsQueues.map { name in
             Queue(
@@ -103,6 +112,12 @@ public struct Topology: Sendable, Hashable {
                     arguments: ["x-queue-type": .string("quorum"), "x-delivery-limit": .int32(limit)]))
         }
         if let controlsQueue { queues.append(Self.controlsQueue(controlsQueue)) }
+        for name in partitioned?.countingQueues ?? [] {
+            queues.append(
+                Queue(
+                    name: name, role: .counting,
+                    arguments: Self.countingArguments(deadLetterQueue: deadLetterQueue)))
+        }
     }
 
     /// Every message states all that holds, and the broker keeps the last ones whatever the bounds: each reader starts with
@@ -114,6 +129,15 @@ public struct Topology: Sendable, Hashable {
                 "x-queue-type": .string("stream"), "x-max-length-bytes": .int32(16 << 20),
                 "x-stream-max-segment-size-bytes": .int32(4 << 20),
             ])
+    }
+
+    /// Only its consumers count, which a classic queue knows best. What somebody puts there by mistake is rejected to the
+    /// dead-letter queue.
+    private static func countingArguments(deadLetterQueue: String) -> FieldTable {
+        [
+            "x-queue-type": .string("classic"), "x-dead-letter-exchange": .string(""),
+            "x-dead-letter-routing-key": .string(deadLetterQueue),
+        ]
     }
 
     private static func losesNothing(deadLetterQueue: String, deliveryLimit: Int32) -> FieldTable {
@@ -145,12 +169,27 @@ public struct Topology: Sendable, Hashable {
 
     /// Creates what is missing; leaves alone what is there as it should be.
     ///
-    /// - Throws: ``AMQPError/channelClosed(code:text:)`` with 406 for a queue that exists otherwise.
-    public func declare(_ admin: AMQPAdmin, declared: (Queue) -> Void = { _ in }) async throws(AMQPError) {
+    /// - Parameters:
+    ///   - mayChangePartitions: whether another number of partitions than there is is meant, not a repair.
+    ///   - declared: told of each by its kind and name.
+    /// - Throws: ``AMQPError/channelClosed(code:text:)`` with 406 for a queue that exists otherwise; ``PartitionsInUse``.
+    public func declare(
+        _ admin: AMQPAdmin, mayChangePartitions: Bool = true, declared: (String, String) -> Void = { _, _ in }
+    ) async throws {
+        if mayChangePartitions { try await partitioned?.prepare(admin) }
         for queue in queues {
             try await admin.declareQueue(queue.name, arguments: queue.arguments)
-            declared(queue)
+            declared("queue", queue.name)
         }
+        guard let partitioned else { return }
+        let partitions = Set(partitioned.partitions)
+        let bound = queues.map(\.name).filter(partitions.contains)
+        guard !bound.isEmpty else { return }
+        try await admin.declareExchange(partitioned.exchange, type: PartitionedQueue.exchangeType)
+        for name in bound {
+            try await admin.bind(queue: name, to: partitioned.exchange, routingKey: PartitionedQueue.weight)
+        }
+        declared("exchange", partitioned.exchange)
     }
 
     /// Finds what is missing or otherwise; changes nothing.
@@ -158,17 +197,22 @@ public struct Topology: Sendable, Hashable {
         var problems: [Problem] = []
         for queue in queues {
             guard try await admin.queue(queue.name) != nil else {
-                problems.append(Problem(queue: queue.name, kind: .missing))
+                problems.append(Problem(queue: queue.name, kind: .missing, partitions: partitioned?.count))
                 continue
             }
             // Declaring what exists changes nothing, and the broker says whether it is the same.
             do {
                 try await admin.declareQueue(queue.name, arguments: queue.arguments)
             } catch AMQPError.channelClosed(406, let text) {
-                problems.append(Problem(queue: queue.name, kind: .different(text)))
+                problems.append(
+                    Problem(queue: queue.name, kind: .different(text), partitions: partitioned?.count))
             } catch AMQPError.accessRefused {
                 problems.append(Problem(queue: queue.name, kind: .notComparable))
             }
+        }
+        if let partitioned, try await !admin.hasExchange(partitioned.exchange) {
+            problems.append(
+                Problem(queue: partitioned.exchange, kind: .exchangeMissing, partitions: partitioned.count))
         }
         return problems
     }

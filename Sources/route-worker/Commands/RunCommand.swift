@@ -67,15 +67,18 @@ struct RunCommand: AsyncParsableCommand {
             metrics: PipelineMetrics(
                 factory: monitoring.registry, queues: settings.consumedQueues.map(\.name)),
             wallClock: StoreClock.system.now)
-        let ready = ReadyFile(path: readyFile, queues: Set(settings.consumedQueues.map(\.name)))
+        let ready = ReadyFile(path: readyFile, queues: Set(settings.subscriptions.map(\.queue)))
+        let partitions = settings.partitionedQueue.map { (queue: $0, inbox: PartitionInbox($0)) }
         let consumer = try AMQPConsumer(
             settings.brokerConfiguration("consumer"), subscriptions: settings.subscriptions
         ) { event in
             pipeline.receive(event)
+            partitions?.inbox.receive(event)
             ready.saw(event)
         }
         let parking = try BrokerParkingLots(
-            settings.brokerConfiguration("parking"), deadLetterQueue: settings.answers.deadLetterQueue
+            settings.brokerConfiguration("parking"), lockHolder: consumer,
+            deadLetterQueue: settings.answers.deadLetterQueue
         ) { pipeline.receive($0) }
         await pipeline.park(in: parking)
         let controls =
@@ -99,9 +102,16 @@ struct RunCommand: AsyncParsableCommand {
             board: monitoring.board, gauges: monitoring.gauges,
             sources: HealthService.Sources(
                 pipeline: pipeline, consumer: consumer,
+                queues: Set((settings.subscriptions + settings.partitionSubscriptions).map(\.queue)),
                 publishers: ["publisher": publisher, "direct replies": directReplies], store: store,
                 tokens: caller.tokens, certificates: { await reloader.running.certificateEnds() },
                 droppedLines: { LogWriter.standardError.droppedLines }))
+        let sharing = try partitions.map { queue, inbox in
+            PartitionService(
+                try settings.brokerConfiguration("partitions"), partitioned: queue,
+                subscriptions: settings.partitionSubscriptions, inbox: inbox, consumer: consumer, pipeline: pipeline,
+                board: monitoring.board, logger: logger)
+        }
         // Services end in reverse: first the consumer and its pipeline, then what they need, and last the probes.
         let services =
             monitoring.services(settings, logger: logger) + [
@@ -112,13 +122,14 @@ struct RunCommand: AsyncParsableCommand {
                 ClosingService { await directReplies.close() },
                 ClosingService { await client.shutDown() },
                 FleetService(
-                    try settings.brokerConfiguration("fleet"), queue: settings.queues[0].name,
-                    watched: settings.consumedQueues.dropFirst().map(\.name) + [settings.answers.deadLetterQueue],
+                    try settings.brokerConfiguration("fleet"), queue: settings.fleetQueue,
+                    watched: settings.consumedQueues.map(\.name).filter { $0 != settings.fleetQueue }
+                        + [settings.answers.deadLetterQueue],
                     board: monitoring.board, pipeline: pipeline, logger: logger),
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, parking: parking, controls: controls,
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
-            ]
+            ] + (sharing.map { [$0] } ?? [])
         do {
             try await runServices(services, logger: logger, onHangUp: { await reloader.reload() })
         } catch let error as ControlsError {

@@ -30,7 +30,10 @@ struct SendCommand: AsyncParsableCommand {
     @OptionGroup(title: "One command") var single: SingleCommandOptions
     @OptionGroup(title: "Many commands") var many: ManyCommandsOptions
 
-    @Option(help: ArgumentHelp("The commands queue; by default the first of the configuration.", valueName: "queue"))
+    @Option(
+        help: ArgumentHelp(
+            "The commands queue; by default the first of the configuration, or the exchange of its partitions.",
+            valueName: "queue"))
     var to: String?
 
     @Flag(help: "Wait for the answers and show them.")
@@ -56,11 +59,13 @@ struct SendCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try options.load(for: .tools)
         let commands = try makeCommands(settings)
+        let partitioned = to == nil ? settings.partitionedQueue : nil
         let sender = CommandSender(
-            try settings.brokerConfiguration("send"), queue: to ?? settings.queues[0].name)
+            try settings.brokerConfiguration("send"), exchange: partitioned?.exchange ?? "",
+            queue: to ?? settings.queues[0].name)
         let sent: [CommandSender.Sent]
         do {
-            sent = try await send(commands, with: sender)
+            sent = try await send(partitioned == nil ? commands : commands.map(\.routedByConversation), with: sender)
         } catch let error as AMQPError {
             throw CommandFailure.failed("cannot send: \(error)")
         }

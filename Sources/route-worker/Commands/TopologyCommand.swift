@@ -26,8 +26,13 @@ struct TopologyCommand: AsyncParsableCommand {
                 A worker declares the parking queue of an org when it needs one. With --parking they are created here, for
                 workers that may not: one for each commands queue and org.
 
+                With --partitions, or commands.partitions in the configuration, the first commands queue is spread over so
+                many, behind an exchange that keeps each conversation in one of them. Another number than there is needs
+                empty partitions and stopped workers; partitions that are too many are deleted then.
+
                 EXAMPLES
                   route-worker topology declare -c worker.yaml
+                  route-worker topology declare -c worker.yaml --partitions 16
                   route-worker topology declare -c worker.yaml --parking
                   route-worker topology declare -c worker.yaml --only routing.commands
                   AMQP_URL=amqp://admin:…@mq.example.com route-worker topology declare
@@ -43,8 +48,12 @@ struct TopologyCommand: AsyncParsableCommand {
             help: ArgumentHelp("Only this queue, a parking queue perhaps; may be repeated.", valueName: "queue"))
         var only: [String] = []
 
+        @Option(help: ArgumentHelp("Partitions of the first commands queue, 1 to 128.", valueName: "n"))
+        var partitions: Int?
+
         func run() async throws {
-            let settings = try options.load(for: .tools)
+            let settings = try options.load(
+                for: .tools, with: partitions.map { ["commands.partitions": "\($0)"] } ?? [:])
             let configuration = try settings.brokerConfiguration("topology")
             var topology = settings.topology
             if parking || !only.isEmpty {
@@ -58,8 +67,17 @@ struct TopologyCommand: AsyncParsableCommand {
             }
             do {
                 try await AMQPAdmin.withConnection(configuration) { [topology] admin in
-                    try await topology.declare(admin) { print("queue '\($0.name)' is there") }
+                    try await topology.declare(admin, mayChangePartitions: only.isEmpty) {
+                        print("\($0) '\($1)' is there")
+                    }
                 }
+            } catch let error as PartitionsInUse {
+                throw CommandFailure.failed("\(error)")
+            } catch AMQPError.connectionClosed(503, let text) {
+                // The one command of these that a broker may not know.
+                throw CommandFailure.failed(
+                    "the broker knows no exchange for partitions (\(text)): on each of its nodes run `rabbitmq-plugins "
+                        + "enable rabbitmq_consistent_hash_exchange`, which comes with RabbitMQ, then declare again")
             } catch let error as AMQPError {
                 throw CommandFailure.failed("cannot declare the topology: \(error)")
             }
@@ -94,6 +112,6 @@ extension Settings {
         Topology(
             commandsQueues: consumedQueues.map(\.name), resultsQueue: answers.queue,
             deadLetterQueue: answers.deadLetterQueue, auditQueue: deadLetters.auditQueue,
-            controlsQueue: controls.isEnabled ? controls.queue : nil)
+            controlsQueue: controls.isEnabled ? controls.queue : nil, partitioned: partitionedQueue)
     }
 }

@@ -12,7 +12,8 @@ extension Settings {
         all.addParking(of: orgs.filter { $0.parking != nil }.map(\.id))
         return BrokerNeeds(
             vhost: broker.endpoints[0].vhost, user: broker.endpoints[0].user, queues: topology.queues,
-            parking: all.queues.filter { $0.role == .parking }, deadLetterQueue: answers.deadLetterQueue,
+            parking: all.queues.filter { $0.role == .parking }, partitioned: partitionedQueue,
+            deadLetterQueue: answers.deadLetterQueue,
             retention: store.retention, failureRetention: store.failureRetention,
             longestWork: orgs.map { $0.retry.budget + $0.callTimeout }.max() ?? .zero, configFile: configFile)
     }

@@ -21,7 +21,8 @@ struct SettingsOptions: ParsableArguments {
             valueName: "key=value"))
     var set: [String] = []
 
-    func load(for purpose: Settings.Purpose) throws -> Settings {
+    /// - Parameter overriding: settings over all others.
+    func load(for purpose: Settings.Purpose, with overriding: [String: String] = [:]) throws -> Settings {
         var flags: [String: String] = [:]
         for assignment in set {
             guard let equals = assignment.firstIndex(of: "=") else {
@@ -29,6 +30,7 @@ struct SettingsOptions: ParsableArguments {
             }
             flags[String(assignment[..<equals])] = String(assignment[assignment.index(after: equals)...])
         }
+        flags.merge(overriding) { $1 }
         do {
             return try Settings.load(
                 file: config, environment: ProcessInfo.processInfo.environment, flags: flags, purpose: purpose)

@@ -171,7 +171,7 @@ extension Settings {
             queues: consumedQueues.map {
                 PipelineSettings.Queue(
                     name: $0.name, prefetch: $0.prefetch, reservedConcurrency: $0.concurrency,
-                    defaults: decodingDefaults(of: $0))
+                    defaults: decodingDefaults(of: $0), lock: lock(of: $0))
             },
             answers: PipelineSettings.Answers(
                 queue: answers.queue, deadLetterQueue: answers.deadLetterQueue,
@@ -179,10 +179,26 @@ extension Settings {
             lease: store.lease, retention: store.retention, policies: policies)
     }
 
+    /// What the worker consumes as long as it runs.
     var subscriptions: [Subscription] {
-        consumedQueues.map {
-            Subscription(queue: $0.name, prefetch: UInt16(clamping: $0.prefetch), bodyLimit: keptBody)
-        }
+        let counting = partitionedQueue.map { [Subscription(queue: $0.workers, prefetch: 1)] } ?? []
+        return counting + consumedQueues.filter { lock(of: $0) == nil }.map(subscription)
+    }
+
+    /// The queue whose consumers are the workers that share the orgs' rate limits.
+    var fleetQueue: String { partitionedQueue?.workers ?? queues[0].name }
+
+    /// Those of the partitions that it gets hold of.
+    var partitionSubscriptions: [Subscription] { consumedQueues.filter { lock(of: $0) != nil }.map(subscription) }
+
+    private func subscription(_ queue: Queue) -> Subscription {
+        Subscription(
+            queue: queue.name, prefetch: UInt16(clamping: queue.prefetch), bodyLimit: keptBody, lock: lock(of: queue))
+    }
+
+    private func lock(of queue: Queue) -> String? {
+        guard let partitioned = partitionedQueue else { return nil }
+        return partitioned.partitions.firstIndex(of: queue.name).map(partitioned.lock)
     }
 
     /// Bytes of a message's body that are kept at all, so that a prefetch of huge ones does not fill the memory. More than
