@@ -119,13 +119,10 @@ import Testing
         let lots = ScriptedLots()
         for request in 1...3 { lots.put(try parked(request), in: Self.lot) }
         let api = ScriptedAPI()
-        api.hold()
+        // Behind the probe: the first that returns.
+        api.hold(after: 1)
         try await stage(api, lots: lots) { stage in
             _ = await stage.takeOver()
-            // The probe, then the first that returns.
-            await api.waitForCalls(1)
-            api.letGo()
-            api.hold()
             await api.waitForCalls(2)
             let handOver = try await beginHandOver(stage)
             api.letGo()

@@ -18,6 +18,8 @@ final class ScriptedAPI: RoutingAPI {
         var calls: [RouteCommand] = []
         var held: [CheckedContinuation<Void, Never>] = []
         var holds = false
+        /// Calls that are not held.
+        var passing = 0
         var arrivals: [(Int, CheckedContinuation<Void, Never>)] = []
         var underWay = 0
         var mostAtOnce = 0
@@ -40,7 +42,9 @@ final class ScriptedAPI: RoutingAPI {
     var mostAtOnce: Int { lock.withLock { state.mostAtOnce } }
 
     /// Calls wait from now on, until ``letGo()``.
-    func hold() { lock.withLock { state.holds = true } }
+    ///
+    /// - Parameter calls: so many, counted from the first of all, do not.
+    func hold(after calls: Int = 0) { lock.withLock { (state.holds, state.passing) = (true, calls) } }
 
     func letGo() {
         lock.withLock { state.holds = false }
@@ -76,7 +80,10 @@ final class ScriptedAPI: RoutingAPI {
             let count = state.calls.count
             let arrived = state.arrivals.filter { $0.0 <= count }.map(\.1)
             state.arrivals.removeAll { $0.0 <= count }
-            return (state.script.isEmpty ? Self.accepted : state.script.removeFirst(), arrived, state.holds)
+            return (
+                state.script.isEmpty ? Self.accepted : state.script.removeFirst(), arrived,
+                state.holds && count > state.passing
+            )
         }
         for waiter in arrived { waiter.resume() }
         if holds {
