@@ -223,7 +223,8 @@ public actor ControlsStream {
         guard case .channelClosed(let code, let text) = error else { return nil }
         // A stream that comes up after a restart of its broker is not found either, in other words.
         if code == 404, text.contains("no queue '") { return .missing(queue: queue) }
-        return code == 406 ? .noStream(queue: queue) : nil
+        // Nor does its node have a replica of it at first, which is a 406 as well.
+        return code == 406 && text.contains("x-stream-offset") ? .noStream(queue: queue) : nil
     }
 
     private func consumeAnew(from offset: String) {
