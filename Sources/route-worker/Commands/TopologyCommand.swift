@@ -71,6 +71,11 @@ struct TopologyCommand: AsyncParsableCommand {
                         print("\($0) '\($1)' is there")
                     }
                 }
+                // Leaves something to read in the controls' stream: a worker that finds it empty publishes to learn so, which
+                // it cannot while the broker takes no messages.
+                if settings.controls.isEnabled, topology.queues.contains(where: { $0.role == .controls }) {
+                    _ = try await ControlsDesk(settings).read()
+                }
             } catch let error as PartitionsInUse {
                 throw CommandFailure.failed("\(error)")
             } catch AMQPError.connectionClosed(503, let text) {
