@@ -136,9 +136,11 @@ struct PartitionTests {
     @Test("A broker that is killed and comes back: the partitions are taken again, and nothing is lost or out of order")
     func brokerKilled() async throws {
         try await withPrivateBroker(plugins: ["rabbitmq_consistent_hash_exchange"]) { broker in
-            // A parking queue for some surplus would be so young that the kill could cost it, see PrivateBroker.kill().
-            let options = HarnessOptions(partitions: 4, settings: ["defaults.parking=false"], brokerURL: broker.url)
+            let options = HarnessOptions(partitions: 4, brokerURL: broker.url)
             try await withHarness(options) { harness in
+                // Those for some surplus too must be older than a second, see PrivateBroker.kill().
+                let declared = await CommandLineTests.Run(try harness.tool("topology", "declare", "--parking"))
+                #expect(declared.exit == .code(0), "\(declared.error)")
                 try harness.sandbox.add(Fault(shorthand: "latency=100"))
                 let workers = [try await harness.startWorker(), try await harness.startWorker()]
                 try await harness.sharedEvenly(among: workers)

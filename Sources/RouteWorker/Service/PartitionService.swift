@@ -23,9 +23,9 @@ public struct PartitionService: Service {
     /// Each worker waits a little more or less, so that they do not look all at once.
     private static let interval = 0.75...1.25
     private static let retryInterval: Duration = .seconds(1)
-    /// A quorum queue counts zero messages as long as it has no leader, as right after a restart of the broker: what is
-    /// parked is looked for once more.
-    private static let secondLook: Duration = .seconds(5)
+    /// A quorum queue counts zero messages as long as it has no leader, as right after a restart of the broker, longer on a
+    /// busy one: what is parked is looked for a few times more.
+    private static let furtherLooks: [Duration] = [.seconds(5), .seconds(10), .seconds(30)]
 
     /// - Parameters:
     ///   - subscriptions: those of the partitions, in their order, each with its lock.
@@ -116,8 +116,11 @@ public struct PartitionService: Service {
         if taken == nil { try? await Task.sleep(for: Self.retryInterval) }
         inbox.post(
             .tookOver(taken.map { names in numbers.filter { names.contains(partitioned.partition($0)) } }))
-        guard taken != nil, (try? await Task.sleep(for: Self.secondLook)) != nil else { return }
-        await pipeline.lookForLeftOvers()
+        guard taken != nil else { return }
+        for pause in Self.furtherLooks {
+            guard (try? await Task.sleep(for: pause)) != nil else { return }
+            await pipeline.lookForLeftOvers()
+        }
     }
 
     private func handOver(_ number: Int, _ tenure: Int) async {
