@@ -11,7 +11,16 @@ extension DecodingRules {
 extension DecodingRules {
     /// Whether a queue is one of ``reservedQueues``, or belongs to one by its name.
     public func isReserved(_ queue: String) -> Bool {
-        reservedQueues.contains(queue) || reservedQueues.contains { Self.isNamed(queue, after: $0) }
+        if reservedQueues.contains(queue) { return true }
+        // Every answer's queue comes by here, and there may be hundreds of partitions. What is named after a queue has one
+        // or two parts more than it.
+        var base = Substring(queue)
+        for _ in 0..<2 {
+            guard let dot = base.utf8.lastIndex(of: UInt8(ascii: ".")) else { return false }
+            base = base[..<dot]
+            if reservedQueues.contains(String(base)), Self.isNamed(queue, after: String(base)) { return true }
+        }
+        return false
     }
 
     /// Whether `queue` is a parking queue, a partition, or a lock or list of members that goes with `base`.
