@@ -192,4 +192,28 @@ import Testing
             #expect(ContinuousClock.now - start >= .milliseconds(240))
         }
     }
+
+    @Test func anOrgWithoutAContextOfItsOwnIsProbedWithThatOfTheCommandThatFailed() async throws {
+        let lots = ScriptedLots()
+        let api = ScriptedAPI([ScriptedAPI.busy, ScriptedAPI.busy])
+        let policy = OrgPolicy(
+            retry: RetryPolicy(attempts: 5, backoff: Backoff(minimum: .zero, maximum: .zero)),
+            parking: ParkingPolicy(
+                minimumCalls: 2, probe: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(4))))
+        await PipelineStage.run(api: api, publisher: ScriptedPublisher(lots: lots), policy: policy, lots: lots) {
+            stage in
+            let org = PipelineStage.org.id
+            await stage.pipeline.replaceOrgs(
+                decoder: CommandDecoder(
+                    rules: DecodingRules(), orgs: OrgDirectory([KnownOrg(id: org, alias: "acme")])),
+                queueDefaults: [QueueDefaults()], policies: [org: policy])
+            var delivery = PipelineStage.delivery(1)
+            delivery.message.properties.headers["AuthorizationContext"] = .string("Own")
+            stage.deliver(delivery)
+            // It is parked, and comes back.
+            _ = await stage.settled(2)
+            #expect(api.calls.map(\.key.kind) == [.route, .route, .delete, .route])
+            #expect(api.calls.allSatisfy { $0.context == "Own" })
+        }
+    }
 }

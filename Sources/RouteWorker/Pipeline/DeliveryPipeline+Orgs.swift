@@ -169,12 +169,13 @@ extension DeliveryPipeline {
     }
 
     /// A call ended: what it says of the org.
-    func judge(_ verdict: Verdict, _ org: OrgID) {
+    func judge(_ verdict: Verdict, of command: RouteCommand) {
+        let org = command.key.org
         let now = moment().uptime
         switch verdict {
         case .succeeded, .nothingCleared, .rejected:
             if orgs[org]!.concurrency.succeeded() { applyLimit(org) }
-            count(failed: false, nil, org, now)
+            count(failed: false, nil, of: command, now)
         case .configuration, .token:
             break
         case .transient(let error, let retryAfter):
@@ -188,19 +189,22 @@ extension DeliveryPipeline {
                     ])
                 applyLimit(org)
             }
-            if error.concernsTheOrg { count(failed: true, error, org, now) }
+            if error.concernsTheOrg { count(failed: true, error, of: command, now) }
         case .unknown(let error):
-            count(failed: true, error, org, now)
+            count(failed: true, error, of: command, now)
         }
     }
 
-    private func count(failed: Bool, _ error: CommandError?, _ org: OrgID, _ now: Duration) {
+    private func count(failed: Bool, _ error: CommandError?, of command: RouteCommand, _ now: Duration) {
+        let org = command.key.org
         guard parksOrgs, orgs[org]!.policy.parking != nil, orgs[org]!.control.mode == .live else { return }
-        if orgs[org]!.breaker.ended(failed: failed, now: now) { trouble(.breakerOpen, error, org) }
+        if orgs[org]!.breaker.ended(failed: failed, now: now) {
+            trouble(.breakerOpen, error, context: command.context, org)
+        }
     }
 
     /// The whole org is in trouble: its gate closes.
-    func trouble(_ reason: ParkingReason, _ error: CommandError?, context: String? = nil, _ org: OrgID) {
+    func trouble(_ reason: ParkingReason, _ error: CommandError?, context: String, _ org: OrgID) {
         // Of a call that was under way. It says nothing of what is done with the org's commands now, and nobody would find
         // out that the org is well again.
         guard orgs[org]!.control.mode == .live else { return }
@@ -208,7 +212,7 @@ extension DeliveryPipeline {
         let before = orgs[org]!.gate.state
         orgs[org]!.breaker.open()
         orgs[org]!.proof = nil
-        if let context { orgs[org]!.troubledContext = context }
+        orgs[org]!.troubledContext = context
         let actions = orgs[org]!.gate.trouble(
             reason, after: orgs[org]!.quietUntil - now, now: now, using: &generator)
         if orgs[org]!.gate.state != before {

@@ -128,7 +128,7 @@ extension DeliveryPipeline {
                 Failpoint.afterAnswer.reached()
                 step = progress.called(result, now: moment(), using: &generator)
                 pacing = Pacing()
-                if let verdict = progress.lastVerdict { judge(verdict, org) }
+                if let verdict = progress.lastVerdict { judge(verdict, of: command) }
             case .clear(let timeout):
                 let result = await call(command.clearingItsConversation, timeout)
                 step = progress.cleared(result, now: moment(), using: &generator)
@@ -137,7 +137,7 @@ extension DeliveryPipeline {
                     // With the claim held there is no waiting: other commands wait for this token instead.
                     _ = orgs[org]!.bucket?.take(now: moment().uptime)
                 }
-                if let verdict = progress.lastVerdict { judge(verdict, org) }
+                if let verdict = progress.lastVerdict { judge(verdict, of: command) }
             case .record(let claim, let result):
                 do {
                     Failpoint.beforeRecord.reached()
