@@ -35,8 +35,7 @@ import Testing
             try await AMQPAdmin.withConnection(configuration(broker.url)) { admin in
                 try await admin.declareQueue(queue, arguments: ["x-queue-type": .string("quorum")])
             }
-            // A queue younger than that can come back without its messages.
-            try await Task.sleep(for: .seconds(1.5))
+            try await broker.letQueuesSettle()
             let events = PublisherEvents()
             let consumer = try RecordingConsumer([Subscription(queue: queue, prefetch: 200)], on: broker.url)
             _ = try await consumer.subscribed()

@@ -82,7 +82,7 @@ struct ControlsTests {
                 let worker = try await harness.startWorker()
                 try await run(harness, "pause", "--reason", "incident 4711")
                 try await know(1, worker)
-                try await Task.sleep(for: .seconds(1))
+                try await broker.letQueuesSettle()
                 try await broker.kill()
                 try await broker.restart()
                 // Also while the stream comes up.

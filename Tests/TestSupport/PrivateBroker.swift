@@ -68,7 +68,11 @@ public actor PrivateBroker {
         self.folder = folder
     }
 
-    /// SIGKILL, as in a crash. A quorum queue declared less than a second before may come back without a leader.
+    /// Waits until queues that were just declared are old enough for ``kill()``; no event tells.
+    public nonisolated func letQueuesSettle() async throws { try await Task.sleep(for: .seconds(1.5)) }
+
+    /// SIGKILL, as in a crash. A quorum queue or stream declared less than a second before may come back without a leader,
+    /// or without its messages; see ``letQueuesSettle()``.
     public func kill() async throws { try await script("kill") }
 
     /// Stops it if it runs, and starts it again with its data on the same ports.

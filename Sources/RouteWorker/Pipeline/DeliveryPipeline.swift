@@ -5,7 +5,6 @@
 // This file holds what surrounds `settle`: taking deliveries in, the lanes' slots, waiting, acks out, draining.
 
 public import AMQP
-public import AMQPMessage
 import Failpoints
 import FleetControls
 public import IdempotencyStore
@@ -20,49 +19,6 @@ public import RoutingContract
 /// Everything runs on one event loop, which is also the actor's executor: the HTTP pool on the same loop is reached
 /// without a hop, and deliveries, acks and publishes cross to and from the AMQP threads as one batch per turn.
 public actor DeliveryPipeline {
-    /// One message on its way. A class, since it goes through many hands: a copy of all its parts costs as much as
-    /// decoding them.
-    final class Work: Sendable {
-        /// As it came from its commands queue, also where it was parked in between; its receipt is that of the last delivery.
-        let delivery: Delivery
-        /// The index of its queue in the settings.
-        let queue: Int
-        let place: Place
-        let decoded: Result<RouteCommand, InvalidCommand>
-        let receivedAt: Timestamp
-        /// How often its commands queue had delivered it before.
-        let earlierDeliveries: Int
-        let type: TimedType
-        /// When the platform issued it; without that, its receipt.
-        let issuedAt: Timestamp
-        /// Of a valid command, as the next.
-        let org: OrgID?
-        let conversation: ConversationKey?
-
-        /// The queue whose channel it has to be settled on.
-        var subscription: String { place.lot ?? delivery.queue }
-
-        init(
-            delivery: Delivery, queue: Int, place: Place = .commands, decoded: Result<RouteCommand, InvalidCommand>,
-            receivedAt: Timestamp, earlierDeliveries: Int
-        ) {
-            self.delivery = delivery
-            self.queue = queue
-            self.place = place
-            self.decoded = decoded
-            self.receivedAt = receivedAt
-            self.earlierDeliveries = earlierDeliveries
-            switch decoded {
-            case .success(let command):
-                (org, conversation) = (command.key.org, command.conversationKey)
-                (type, issuedAt) = (TimedType(command), command.issuedAt ?? receivedAt)
-            case .failure:
-                (org, conversation) = (nil, nil)
-                (type, issuedAt) = (.invalid, receivedAt)
-            }
-        }
-    }
-
     typealias Lanes = ConversationLanes<ConversationKey, Work>
 
     public nonisolated let loop: any EventLoop
@@ -501,27 +457,5 @@ public actor DeliveryPipeline {
 
     func moment() -> Moment {
         Moment(wall: wallClock(), uptime: .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)))
-    }
-}
-
-/// Publishes answers and dead letters.
-public protocol MessagePublisher: Sendable {
-    /// Publishes all, each once, and returns what became of each, in their order, when the last is known or the time is
-    /// over.
-    func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome]
-}
-
-extension AMQPPublisher: MessagePublisher {}
-
-/// Publishes what may be lost.
-public protocol BestEffortPublisher: Sendable {
-    /// Publishes if that can be done soon; returns at once.
-    func publishBestEffort(_ message: OutgoingMessage)
-}
-
-extension AMQPPublisher: BestEffortPublisher {
-    public func publishBestEffort(_ message: OutgoingMessage) {
-        // Who waits for a direct reply does not wait long.
-        enqueue([Publication(ticket: 0, message: message, deadline: .now + .seconds(5))])
     }
 }

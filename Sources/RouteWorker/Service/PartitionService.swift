@@ -48,7 +48,7 @@ public struct PartitionService: Service {
     }
 
     public func run() async throws {
-        try? await cancelWhenGracefulShutdown {
+        await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { group in
                 group.addTask { await observe() }
                 var desk = PartitionDesk(partitioned)
