@@ -14,7 +14,7 @@ public enum ControlMode: Sendable, Hashable {
 
 /// What holds for one org in the end.
 public struct OrgControl: Sendable, Hashable {
-    /// Nothing is done with its commands; they wait.
+    /// Its commands wait. (What is no valid command is answered as such all the same: it could not be parked.)
     public var isPaused: Bool
     public var mode: ControlMode
 
@@ -137,8 +137,8 @@ extension ControlState {
             guard control(of: org).isPaused else { break }
             entry.paused = all.paused == nil ? nil : Said(false, note)
         case .mode(let mode):
-            guard control(of: org).mode != mode else { break }
-            entry.mode = mode == all.mode?.value ?? .live ? nil : Said(mode, note)
+            // Also where it is the mode of all: it holds when all are told otherwise.
+            if entry.mode?.value != mode { entry.mode = Said(mode, note) }
         }
         orgs[org] = entry
     }
@@ -153,7 +153,6 @@ extension ControlState {
             forgetExceptions()
         case .mode(let mode):
             if all.mode?.value ?? .live != mode { all.mode = mode == .live ? nil : Said(mode, note) }
-            for org in orgs.keys where orgs[org]!.mode?.value == mode { orgs[org]!.mode = nil }
         }
     }
 

@@ -70,12 +70,22 @@ import Testing
         #expect(mode(Self.acme) == .live && mode(Self.globex) == .passthrough(to: "old"))
         #expect(!say(.mode(.passthrough(to: "old")), Self.globex))
         #expect(say(.mode(.passthrough(to: "older")), Self.globex))
-        // Then all are as acme is, and only globex is told by name.
         say(.mode(.live))
-        #expect(state.orgs.keys.sorted { $0.description < $1.description } == [Self.globex])
-        #expect(mode(Self.globex) == .passthrough(to: "older"))
-        say(.mode(.live), Self.globex)
-        #expect(state.orgs.isEmpty && state.all == ControlEntry())
+        #expect(state.all == ControlEntry() && mode(Self.globex) == .passthrough(to: "older"))
+        say(.mode(.shadow))
+        #expect(mode(Self.acme) == .live)
+    }
+
+    @Test mutating func aModeThatWasSaidByNameHoldsAlsoWhereAllHadIt() {
+        say(.mode(.shadow))
+        #expect(say(.mode(.shadow), Self.acme, at: 1))
+        #expect(!say(.mode(.shadow), Self.acme, at: 2))
+        say(.mode(.passthrough(to: "old")), Self.globex)
+        // All are as globex is for a while.
+        say(.mode(.passthrough(to: "old")))
+        say(.mode(.live))
+        #expect(mode(Self.acme) == .shadow && mode(Self.globex) == .passthrough(to: "old"))
+        #expect(state.control(of: nil).mode == .live)
     }
 
     @Test mutating func pauseAndModeAreTwoThings() {
