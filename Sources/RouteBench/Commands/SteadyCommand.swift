@@ -3,6 +3,7 @@
 import AMQP
 import ArgumentParser
 import Foundation
+import Synchronization
 
 struct SteadyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -134,13 +135,11 @@ struct SteadyCommand: AsyncParsableCommand {
 
 /// When something happened first.
 private final class FirstTime: Sendable {
-    private let lock = NSLock()
-    /// `nonisolated(unsafe)`: guarded by the lock.
-    nonisolated(unsafe) private var time: UInt64?
+    private let time = Mutex<UInt64?>(nil)
 
-    var at: UInt64? { lock.withLock { time } }
+    var at: UInt64? { time.withLock { $0 } }
 
-    func happened() { lock.withLock { time = time ?? monotonicNow() } }
+    func happened() { time.withLock { $0 = $0 ?? monotonicNow() } }
 }
 
 extension JSONEncoder {

@@ -64,14 +64,14 @@ enum LatencyRun {
         let answeredAt = collector.soFar.answeredAt
         let audit = try await stage.finish(sent: commands, collector)
 
-        let (sentAt, confirmedAt, failures) = times.all
-        guard failures == 0 else { throw BenchFailure("the broker did not take \(failures) commands") }
+        let sent = times.all
+        guard sent.failures == 0 else { throw BenchFailure("the broker did not take \(sent.failures) commands") }
         var histograms = (0..<5).map { _ in Histogram<UInt64>(highestTrackableValue: 120_000_000_000) }
         for index in min(Int(rate * warmUp), commands / 2)..<commands {
             guard let call = calls[stage.load.requestID(index)], answeredAt[index] > 0 else { continue }
-            let total = answeredAt[index] - sentAt[index]
+            let total = answeredAt[index] - sent.sent[index]
             let upstream = call.answeredAt - call.arrivedAt
-            let confirm = confirmedAt[index] - sentAt[index]
+            let confirm = sent.confirmed[index] - sent.sent[index]
             let beyond = total - min(total, upstream)
             for (slot, value) in [total, upstream, confirm, beyond, beyond - min(beyond, 2 * confirm)].enumerated() {
                 _ = histograms[slot].record(max(value, 1))

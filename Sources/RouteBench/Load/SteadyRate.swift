@@ -1,34 +1,39 @@
 // Sends commands at a steady rate, as a platform would.
 
 import AMQP
-import Foundation
+import Synchronization
 
 /// Writes down when each command was sent and confirmed.
 final class SendingTimes: Sendable {
-    private let lock = NSLock()
-    // `nonisolated(unsafe)`: these are guarded by the lock.
-    nonisolated(unsafe) private var sentAt: [UInt64]
-    nonisolated(unsafe) private var confirmedAt: [UInt64]
-    nonisolated(unsafe) private var failures = 0
-
-    init(_ count: Int) {
-        sentAt = Array(repeating: 0, count: count)
-        confirmedAt = sentAt
+    struct State {
+        /// Nanoseconds of ``monotonicNow()`` by number, as the next.
+        var sent: [UInt64]
+        var confirmed: [UInt64]
+        var failures = 0
     }
 
-    func sent(_ range: Range<Int>, at time: UInt64) { lock.withLock { for index in range { sentAt[index] = time } } }
+    private let state: Mutex<State>
+
+    init(_ count: Int) {
+        let none = [UInt64](repeating: 0, count: count)
+        state = Mutex(State(sent: none, confirmed: none))
+    }
+
+    func sent(_ range: Range<Int>, at time: UInt64) {
+        state.withLock { for index in range { $0.sent[index] = time } }
+    }
 
     func confirmed(_ results: [PublishResult]) {
         let now = monotonicNow()
-        lock.withLock {
+        state.withLock { state in
             for result in results {
-                if result.outcome != .confirmed { failures += 1 }
-                confirmedAt[Int(result.ticket)] = now
+                if result.outcome != .confirmed { state.failures += 1 }
+                state.confirmed[Int(result.ticket)] = now
             }
         }
     }
 
-    var all: (sent: [UInt64], confirmed: [UInt64], failures: Int) { lock.withLock { (sentAt, confirmedAt, failures) } }
+    var all: State { state.withLock { $0 } }
 }
 
 extension CommandLoad {

@@ -1,7 +1,7 @@
 // How fast, and at what cost: everything waits on the queue before the first worker starts.
 
 import AMQP
-import Foundation
+import Synchronization
 
 /// Cost per command in microseconds of processor time.
 struct Cost: Codable, Sendable {
@@ -42,11 +42,13 @@ private struct Snapshot: Sendable {
 
 /// Takes the first and the last snapshot, on the thread that counts the answers.
 private final class Stopwatch: Sendable {
-    private let lock = NSLock()
-    // `nonisolated(unsafe)`: these are guarded by the lock.
-    nonisolated(unsafe) private var pids: [Int32] = []
-    nonisolated(unsafe) private var first: Snapshot?
-    nonisolated(unsafe) private var last: Snapshot?
+    private struct State {
+        var pids: [Int32] = []
+        var first: Snapshot?
+        var last: Snapshot?
+    }
+
+    private let state = Mutex(State())
     private let servers: Servers
     private let store: StoreKind?
     private let expected: Int
@@ -57,20 +59,20 @@ private final class Stopwatch: Sendable {
         self.expected = expected
     }
 
-    func watch(_ pids: [Int32]) { lock.withLock { self.pids = pids } }
+    func watch(_ pids: [Int32]) { state.withLock { $0.pids = pids } }
 
     func saw(_ answers: Int) {
-        lock.withLock {
-            if first == nil, answers > 0 { first = snapshot(answers) }
-            if last == nil, answers == expected { last = snapshot(answers) }
+        state.withLock { state in
+            if state.first == nil, answers > 0 { state.first = snapshot(answers, state.pids) }
+            if state.last == nil, answers == expected { state.last = snapshot(answers, state.pids) }
         }
     }
 
     var ends: (first: Snapshot, last: Snapshot)? {
-        lock.withLock { if let first, let last { (first, last) } else { nil } }
+        state.withLock { state in if let first = state.first, let last = state.last { (first, last) } else { nil } }
     }
 
-    private func snapshot(_ answers: Int) -> Snapshot {
+    private func snapshot(_ answers: Int, _ pids: [Int32]) -> Snapshot {
         Snapshot(
             answers: answers, worker: pids.map(ProcessFigures.time).reduce(ProcessorTime(), +),
             broker: servers.brokerTime(), store: servers.time(of: store))
