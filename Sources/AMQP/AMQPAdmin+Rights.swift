@@ -28,7 +28,7 @@ extension AMQPAdmin {
         }
     }
 
-    /// Whether this user may consume from a queue; true for one that does not exist. Asks with an argument that no queue
+    /// Whether this user may consume from a queue of this name, be it there or not. Asks with an argument that no queue
     /// takes, which the broker looks at after the right.
     public func mayConsume(from queue: String) async throws(AMQPError) -> Bool {
         try await allowed { (connection, arena) throws(Failure) in

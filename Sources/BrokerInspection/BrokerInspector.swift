@@ -29,18 +29,19 @@ public struct BrokerInspector: Sendable {
         var rights = BrokerRights()
         rights.present = managed?.permissions
         rights.mayPublish = try await admin.mayPublish()
-        if let name = needs.parking.first?.name { rights.mayPark = try await admin.mayConfigure(queue: name) }
         if let partitioned = needs.partitioned {
             rights.mayLock = try await admin.mayConfigure(queue: partitioned.lock(0))
         }
         var diagnoses: [Diagnosis] = [try await lookAtExchange()]
+        var missingParking: [String] = []
+        var operatorPolicies = OperatorPolicies()
         for queue in needs.queues + needs.parking {
             switch try await look(at: queue) {
             case .missing:
                 if queue.role == .parking {
-                    rights.missingParking.append(queue.name)
+                    missingParking.append(queue.name)
                 } else {
-                    diagnoses.append(QueueJudgement.diagnose(queue, nil, needs, brokerVersion: version))
+                    diagnoses.append(try await judge(queue, nil, version))
                 }
                 continue
             case .hidden:
@@ -50,14 +51,29 @@ public struct BrokerInspector: Sendable {
                         [.init(.unknown, "this user may not configure it, so how it was made could not be seen")],
                         remedy: [Self.howToSee]))
             case .seen(let facts):
-                diagnoses.append(QueueJudgement.diagnose(queue, facts, needs, brokerVersion: version))
+                let diagnosis = try await judge(queue, facts, version)
+                if let harm = diagnosis.harm { operatorPolicies.add(harm, to: queue.name) }
+                diagnoses.append(diagnosis)
             }
             if queue.role.isConsumed, try await !admin.mayConsume(from: queue.name) {
                 rights.unreadable.append(queue.name)
             }
         }
+        try await lookAtRights(ofParking: missingParking, &rights)
+        diagnoses += operatorPolicies.diagnoses(needs.control)
         diagnoses += [rights.diagnose(needs), unseenPolicies, unseenAckTimeout]
         return diagnoses.filter { !$0.isWell }
+    }
+
+    private func judge(
+        _ queue: Topology.Queue, _ facts: QueueFacts?, _ version: Int?
+    ) async throws(AMQPError) -> Diagnosis {
+        func judged(mayDeclare: Bool) -> Diagnosis {
+            QueueJudgement.diagnose(queue, facts, needs, brokerVersion: version, mayDeclare: mayDeclare)
+        }
+        let diagnosis = judged(mayDeclare: true)
+        if diagnosis.isWell { return diagnosis }
+        return try await mayDeclare(queue) ? diagnosis : judged(mayDeclare: false)
     }
 
     // MARK: Looking
@@ -70,11 +86,44 @@ public struct BrokerInspector: Sendable {
 
     private func lookAtExchange() async throws(AMQPError) -> Diagnosis {
         guard let partitioned = needs.partitioned else { return Diagnosis("exchange", []) }
-        let isThere = try await admin.hasExchange(partitioned.exchange)
+        let subject = "exchange '\(partitioned.exchange)'"
+        if try await admin.hasExchange(partitioned.exchange) { return Diagnosis(subject, []) }
+        // The command declares them all.
+        var mayDeclareAll = true
+        for queue in needs.queues where mayDeclareAll { mayDeclareAll = try await mayDeclare(queue) }
         return Diagnosis(
-            "exchange '\(partitioned.exchange)'",
-            isThere ? [] : [.init(.loss, "it is missing: no command comes to a partition")],
-            remedy: isThere ? [] : [.run(needs.declareCommand(["--partitions", "\(partitioned.count)"]))])
+            subject, [.init(.loss, "it is missing: no command comes to a partition")],
+            remedy: needs.beforeDeclaring(mayDeclare: mayDeclareAll)
+                + [.run(needs.declareCommand(["--partitions", "\(partitioned.count)"]))])
+    }
+
+    /// Whether the worker's user may declare a queue that is not there, or is to be deleted.
+    private func mayDeclare(_ queue: Topology.Queue) async throws(AMQPError) -> Bool {
+        guard try await admin.mayConfigure(queue: queue.name) else { return false }
+        if let partitioned = needs.partitioned, partitioned.partitions.contains(queue.name) {
+            // It is bound to the exchange. Rights are by name, whatever it is that has it.
+            guard try await admin.mayConfigure(queue: partitioned.exchange),
+                try await admin.mayConsume(from: partitioned.exchange), try await admin.mayPublish(to: queue.name)
+            else { return false }
+        }
+        // With a dead-letter exchange the broker wants to see this as well, where the queue is not there.
+        guard let exchange = queue.declared("dead-letter-exchange")?.text else { return true }
+        guard try await admin.mayConsume(from: queue.name) else { return false }
+        return try await admin.mayPublish(to: exchange)
+    }
+
+    /// - Parameter missing: those that nobody has declared; the first of each commands queue tells of its others.
+    private func lookAtRights(ofParking missing: [String], _ rights: inout BrokerRights) async throws(AMQPError) {
+        for queue in needs.queues where queue.role == .commands {
+            let lots = missing.filter { ParkingQueue.isOne($0, of: queue.name) }
+            guard let first = lots.first else { continue }
+            let (mayConfigure, mayRead) = (
+                try await admin.mayConfigure(queue: first), try await admin.mayConsume(from: first)
+            )
+            if !mayConfigure || !mayRead { rights.missingParking += lots }
+            if !mayConfigure { rights.mayConfigureParking = false }
+            if !mayRead { rights.mayReadParking = false }
+        }
     }
 
     private func look(at queue: Topology.Queue) async throws(AMQPError) -> Sight {

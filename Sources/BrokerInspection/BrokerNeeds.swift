@@ -47,6 +47,16 @@ public struct BrokerNeeds: Sendable, Hashable {
 
     var control: BrokerControl { BrokerControl(vhost: vhost) }
 
+    /// What has to be said before ``declareCommand(_:)``.
+    func beforeDeclaring(mayDeclare: Bool) -> [Diagnosis.Step] {
+        if mayDeclare { return [] }
+        return [
+            .say(
+                "user '\(user)' may not declare it: run `topology declare` as a user that may configure it, e.g. with "
+                    + "AMQP_URL=amqp://USER:PASSWORD@HOST/VHOST before it")
+        ]
+    }
+
     /// Declares one queue.
     func declareCommand(_ queue: String) -> String { declareCommand(["--only", queue]) }
 

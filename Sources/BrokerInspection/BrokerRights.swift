@@ -22,12 +22,14 @@ public struct BrokerRights: Sendable, Hashable {
     public var mayPublish = true
     /// Queues that exist and may not be consumed.
     public var unreadable: [String] = []
-    /// Whether parking queues may be declared.
-    public var mayPark = true
     /// Whether the locks of partitions may be declared.
     public var mayLock = true
-    /// Parking queues that nobody has declared; of interest where ``mayPark`` is false.
+    /// Parking queues that nobody has declared, and that this user may not declare.
     public var missingParking: [String] = []
+    /// Whether these may be configured.
+    public var mayConfigureParking = true
+    /// Whether these may be read, without which the broker lets nobody declare a queue with a dead-letter exchange.
+    public var mayReadParking = true
     /// What the user has now; `nil` where only administrators are told.
     public var present: Permissions?
 
@@ -52,7 +54,7 @@ public struct BrokerRights: Sendable, Hashable {
                     "it may not declare the locks of partitions ('\(partitioned.lock(0))' and so on): none is worked on"
                 ))
         }
-        if !mayPark, let first = missingParking.first {
+        if let first = missingParking.first {
             let others = missingParking.count > 1 ? " and \(missingParking.count - 1) others" : ""
             findings.append(
                 .init(
@@ -64,7 +66,9 @@ public struct BrokerRights: Sendable, Hashable {
     }
 
     private func remedy(_ needs: BrokerNeeds) -> [Diagnosis.Step] {
-        if mayPublish, mayLock, unreadable.isEmpty { return [.run(needs.declareCommand(["--parking"]))] }
+        if mayPublish, mayLock, mayReadParking, unreadable.isEmpty {
+            return needs.beforeDeclaring(mayDeclare: false) + [.run(needs.declareCommand(["--parking"]))]
+        }
         let command = Diagnosis.Step.run(needs.control.setPermissions(needs.user, mended(needs)))
         return present == nil
             ? [.say("this takes the place of all rights that the user has there:"), command] : [command]
@@ -75,9 +79,9 @@ public struct BrokerRights: Sendable, Hashable {
         let least = Self.least(needs)
         guard var permissions = present else { return least }
         func joined(_ old: String, _ new: String) -> String { old.isEmpty || old == "^$" ? new : "\(old)|\(new)" }
-        if !mayPark || !mayLock { permissions.configure = joined(permissions.configure, least.configure) }
+        if !mayConfigureParking || !mayLock { permissions.configure = joined(permissions.configure, least.configure) }
         if !mayPublish { permissions.write = joined(permissions.write, least.write) }
-        if !unreadable.isEmpty { permissions.read = joined(permissions.read, least.read) }
+        if !mayReadParking || !unreadable.isEmpty { permissions.read = joined(permissions.read, least.read) }
         return permissions
     }
 

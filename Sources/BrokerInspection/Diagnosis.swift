@@ -35,6 +35,8 @@ public struct Diagnosis: Sendable, Hashable {
     public var findings: [Finding]
     /// Mends all findings together.
     public var remedy: [Step]
+    /// What an operator policy does to it, which is mended for all queues together.
+    var harm: PolicyHarm?
 
     public init(_ subject: String, _ findings: [Finding], remedy: [Step] = []) {
         self.subject = subject

@@ -6,7 +6,8 @@ import WorkerSettings
 /// Judges one queue.
 ///
 /// What stands in a queue's declaration can only be changed by making it anew. What a policy spoils is mended by a policy
-/// for this queue alone that goes over it, which also adds what the declaration lacks.
+/// for this queue alone that goes over it, which also adds what the declaration lacks. What an operator policy spoils is
+/// told, and mended for all queues together (``OperatorPolicies``).
 struct QueueJudgement {
     private enum Cure: Hashable {
         case recreate
@@ -14,7 +15,6 @@ struct QueueJudgement {
         case addition
         /// A policy that goes over another one.
         case policy
-        case operatorPolicy
     }
 
     private let queue: Topology.Queue
@@ -23,35 +23,43 @@ struct QueueJudgement {
     private let found: QueueKind
     private var facts: QueueFacts
     private let brokerVersion: Int?
+    private let mayDeclare: Bool
 
     private var findings: [Diagnosis.Finding] = []
     private var cures: Set<Cure> = []
     /// What no policy may say of this queue.
     private var spoiling: Set<String> = []
+    private var harm: PolicyHarm?
     /// What a policy has to say of it, beside what belongs to its declaration.
     private var lacking: [String: QueueValue] = [:]
 
     /// - Parameters:
     ///   - facts: `nil` where there is no such queue.
     ///   - brokerVersion: the first number of it; `nil` where it is not known.
+    ///   - mayDeclare: whether the worker's user may make it (anew).
     static func diagnose(
-        _ queue: Topology.Queue, _ facts: QueueFacts?, _ needs: BrokerNeeds, brokerVersion: Int?
+        _ queue: Topology.Queue, _ facts: QueueFacts?, _ needs: BrokerNeeds, brokerVersion: Int?, mayDeclare: Bool
     ) -> Diagnosis {
         let subject = "queue '\(queue.name)'"
-        let rules = RoleRules(queue.role, needs)
+        let rules = RoleRules(queue, needs)
         guard let facts else {
             return Diagnosis(
                 subject, [.init(.loss, "it is missing: \(rules.withoutIt)")],
-                remedy: [.run(needs.declareCommand(queue.name))])
+                remedy: (rules.beforeDeclaring.map { [.say($0)] } ?? [])
+                    + needs.beforeDeclaring(mayDeclare: mayDeclare) + [.run(needs.declareCommand(queue.name))])
         }
         var judgement = QueueJudgement(
-            queue: queue, needs: needs, rules: rules, facts: facts, brokerVersion: brokerVersion)
+            queue: queue, needs: needs, rules: rules, facts: facts, brokerVersion: brokerVersion, mayDeclare: mayDeclare
+        )
         judgement.judge()
-        return Diagnosis(subject, judgement.findings, remedy: judgement.remedy)
+        var diagnosis = Diagnosis(subject, judgement.findings, remedy: judgement.remedy)
+        diagnosis.harm = judgement.harm
+        return diagnosis
     }
 
     private init(
-        queue: Topology.Queue, needs: BrokerNeeds, rules: RoleRules, facts: QueueFacts, brokerVersion: Int?
+        queue: Topology.Queue, needs: BrokerNeeds, rules: RoleRules, facts: QueueFacts, brokerVersion: Int?,
+        mayDeclare: Bool
     ) {
         self.queue = queue
         self.needs = needs
@@ -59,6 +67,7 @@ struct QueueJudgement {
         found = facts.kind
         self.facts = facts
         self.brokerVersion = brokerVersion
+        self.mayDeclare = mayDeclare
     }
 
     private mutating func judge() {
@@ -139,7 +148,8 @@ struct QueueJudgement {
         }
         let limits = facts.all("delivery-limit")
         for limit in limits {
-            guard let number = limit.value.number, number < declared else { continue }
+            // Below 0 there is none (RabbitMQ 4).
+            guard let number = limit.value.number, (0..<declared).contains(number) else { continue }
             if number < least {
                 find(
                     "its delivery limit is \(number): the broker takes away what was delivered more often, as happens in "
@@ -208,8 +218,7 @@ struct QueueJudgement {
     // MARK: Finding
 
     private mutating func find(_ text: String, _ cure: Cure?, _ severity: Diagnosis.Finding.Severity = .loss) {
-        // A queue without messages has none to lose.
-        findings.append(.init(rules.severity == .loss ? severity : rules.severity, text))
+        findings.append(.init(rules.atMost(severity), text))
         if let cure { cures.insert(cure) }
     }
 
@@ -225,8 +234,12 @@ struct QueueJudgement {
             spoiling.insert(key)
             find("\(text) (policy '\(name)')", .policy, severity)
         case .operatorPolicy(let name):
-            spoiling.insert(key)
-            find("\(text) (operator policy '\(name)')", .operatorPolicy, severity)
+            find("\(text) (operator policy '\(name)')", nil, severity)
+            guard let policy = facts.policies?.enforced else { return }
+            var found = harm ?? PolicyHarm(policy: policy, keys: [], severity: rules.atMost(severity))
+            found.keys.insert(key)
+            if rules.atMost(severity) == .loss { found.severity = .loss }
+            harm = found
         }
     }
 
@@ -234,10 +247,6 @@ struct QueueJudgement {
 
     private var remedy: [Diagnosis.Step] {
         var steps: [Diagnosis.Step] = []
-        if cures.contains(.operatorPolicy), var policy = facts.policies?.enforced {
-            policy.definition = policy.definition.filter { !spoiling.contains($0.key) }
-            steps.append(.run(needs.control.setOperatorPolicy(policy)))
-        }
         if cures.contains(.policy) || cures.contains(.addition) && !cures.contains(.recreate) {
             if facts.policies == nil {
                 steps.append(.say("this takes the place of any other policy on the queue, which could not be seen:"))
@@ -249,8 +258,10 @@ struct QueueJudgement {
                     : .run(needs.control.setPolicy(policy)))
         }
         if cures.contains(.recreate) {
+            // Whoever may not declare must know before the queue is gone.
+            steps.append(.say(rules.beforeMakingAnew(found)))
+            steps += needs.beforeDeclaring(mayDeclare: mayDeclare)
             steps += [
-                .say("\(rules.emptying); then make it anew:"),
                 .run(needs.control.deleteQueue(queue.name, ifEmpty: found == .classic)),
                 .run(needs.declareCommand(queue.name)),
             ]

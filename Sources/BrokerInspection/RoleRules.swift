@@ -20,18 +20,29 @@ struct RoleRules {
     var leastDeliveryLimit: Int?
     /// Whether deliveries stay unacknowledged while they are worked on.
     var isWorkedOn = false
+    /// What to do before it is declared, where nobody has.
+    var beforeDeclaring: String?
     /// How to empty it, so that it can be made anew.
-    var emptying: String
+    private var emptying: String
 
-    init(_ role: Topology.Role, _ needs: BrokerNeeds) {
-        switch role {
+    init(_ queue: Topology.Queue, _ needs: BrokerNeeds) {
+        switch queue.role {
         case .commands:
             kind = .quorum
             isDeadLettered = true
             keptFor = needs.retention
             leastDeliveryLimit = needs.ownDeliveryLimit + 1
             isWorkedOn = true
-            emptying = "stop what publishes to it, let the workers run it empty, and stop them"
+            if let partitioned = needs.partitioned, partitioned.partitions.contains(queue.name) {
+                // Binding it moves conversations from and to other partitions, where earlier commands of theirs may wait.
+                let pause =
+                    "stop publishing to exchange '\(partitioned.exchange)', let all partitions and their parking queues run "
+                    + "empty"
+                beforeDeclaring = "with it conversations move to other partitions: \(pause), then make it:"
+                emptying = "\(pause), and stop the workers"
+            } else {
+                emptying = "stop what publishes to it, let the workers run it empty, and stop them"
+            }
         case .parking:
             kind = .quorum
             isDeadLettered = true
@@ -65,6 +76,22 @@ struct RoleRules {
             kind = .stream
             emptying = "note what is paused or shadowed (it has to be said again afterwards), and stop the workers"
         }
+    }
+
+    /// What to do before it is deleted, and declared as it should be.
+    ///
+    /// - Parameter found: its type now.
+    func beforeMakingAnew(_ found: QueueKind) -> String {
+        // Of another type it was never the worker's.
+        if kind == .stream, found != kind {
+            return "name another `controls.queue`, or, if this one is nobody else's and empty, make it anew:"
+        }
+        return "\(emptying); then make it anew:"
+    }
+
+    /// A queue without messages has none to lose.
+    func atMost(_ severity: Diagnosis.Finding.Severity) -> Diagnosis.Finding.Severity {
+        self.severity == .loss ? severity : self.severity
     }
 
     /// Every look into these queues counts as a delivery of all that they hold.

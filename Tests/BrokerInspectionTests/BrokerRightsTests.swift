@@ -15,8 +15,8 @@ struct BrokerRightsTests {
     func well() {
         var rights = BrokerRights()
         #expect(rights.diagnose(needs).isWell)
-        rights.mayPark = false
         // Somebody has declared the parking queues.
+        rights.mayConfigureParking = false
         #expect(rights.diagnose(needs).isWell)
     }
 
@@ -43,11 +43,23 @@ struct BrokerRightsTests {
     @Test("Who may not park needs parking queues")
     func parking() {
         var rights = BrokerRights()
-        rights.mayPark = false
+        rights.mayConfigureParking = false
         rights.missingParking = ["routing.commands.parked.00D000000000001", "routing.commands.parked.00D000000000002"]
         let diagnosis = rights.diagnose(needs)
         #expect(diagnosis.severities == [.risk])
         #expect(diagnosis.texts[0].contains("'routing.commands.parked.00D000000000001' and 1 others"))
-        #expect(diagnosis.commands == ["route-worker topology declare -c worker.yaml --parking"])
+        #expect(diagnosis.lines.count == 2 && diagnosis.lines[0].contains("as a user that may configure it"))
+        #expect(diagnosis.lines[1] == "$ route-worker topology declare -c worker.yaml --parking")
+    }
+
+    @Test("Who may configure parking queues and not read them cannot declare one, and is given the right to read")
+    func unreadParking() {
+        var rights = BrokerRights()
+        rights.mayReadParking = false
+        rights.missingParking = ["routing.commands.parked.00D000000000001"]
+        rights.present = Permissions(configure: ".*", write: ".*", read: "^x$")
+        let diagnosis = rights.diagnose(needs)
+        #expect(diagnosis.severities == [.risk])
+        #expect(diagnosis.lines == ["$ rabbitmqctl set_permissions -p / worker '.*' '.*' '^x$|\(least.read)'"])
     }
 }

@@ -2,6 +2,7 @@
 
 import AMQPMessage
 import RouteWorker
+import RoutingContract
 import Testing
 
 @testable import BrokerInspection
@@ -19,10 +20,53 @@ struct QueueJudgementTests {
 
     @Test("A queue that is missing is declared", arguments: Topology.Role.allCases)
     func missing(role: Topology.Role) {
-        let diagnosis = QueueJudgement.diagnose(queue(role), nil, needs, brokerVersion: 3)
-        #expect(diagnosis.texts == ["it is missing: \(RoleRules(role, needs).withoutIt)"])
+        let diagnosis = QueueJudgement.diagnose(queue(role), nil, needs, brokerVersion: 3, mayDeclare: true)
+        #expect(diagnosis.texts == ["it is missing: \(RoleRules(queue(role), needs).withoutIt)"])
         #expect(diagnosis.severities == [.loss])
         #expect(diagnosis.commands == ["route-worker topology declare -c worker.yaml --only \(queue(role).name)"])
+    }
+
+    @Test("Who may not declare a queue is told so before it is deleted, or declared")
+    func mayNotDeclare() {
+        let missing = QueueJudgement.diagnose(queue(.results), nil, needs, brokerVersion: 3, mayDeclare: false)
+        let declare = "$ route-worker topology declare -c worker.yaml --only routing.results"
+        let say =
+            "user 'worker' may not declare it: run `topology declare` as a user that may configure it, e.g. with "
+            + "AMQP_URL=amqp://USER:PASSWORD@HOST/VHOST before it"
+        #expect(missing.lines == [say, declare])
+        let different = diagnose(
+            .results,
+            {
+                $0.kind = .quorum; $0.isDurable = false
+            }, mayDeclare: false)
+        #expect(
+            Array(different.lines.dropFirst()) == [say, "$ rabbitmqctl delete_queue -p / routing.results", declare],
+            "\(different.lines)")
+    }
+
+    @Test("A partition is made, or made anew, while all partitions are empty: it moves conversations")
+    func partition() {
+        var needs = needs
+        needs.partitioned = PartitionedQueue(name: "routing", count: 2, exchange: "spread")
+        var partition = queue(.commands)
+        partition.name = "routing.1"
+        let pause = "stop publishing to exchange 'spread', let all partitions and their parking queues run empty"
+        let missing = QueueJudgement.diagnose(partition, nil, needs, brokerVersion: 3, mayDeclare: true)
+        #expect(missing.lines.count == 2 && missing.lines[0].contains(pause), "\(missing.lines)")
+        let facts = QueueFacts(kind: .quorum, isDurable: false, arguments: partition.declaredArguments)
+        let different = QueueJudgement.diagnose(partition, facts, needs, brokerVersion: 3, mayDeclare: true)
+        #expect(different.lines.first == pause + ", and stop the workers; then make it anew:")
+        // Nothing of the kind is said of a queue beside them.
+        let other = QueueJudgement.diagnose(queue(.commands), nil, needs, brokerVersion: 3, mayDeclare: true)
+        #expect(other.lines.count == 1)
+    }
+
+    @Test("A queue that is no stream may be somebody else's")
+    func noStream() {
+        let classic = diagnose(.controls) { $0.kind = .classic }
+        #expect(classic.lines[0].hasPrefix("name another `controls.queue`, or, if this one is nobody else's and empty"))
+        let stream = diagnose(.controls) { $0.isDurable = false }
+        #expect(stream.lines[0].hasPrefix("note what is paused"))
     }
 
     @Test("A queue of another type is emptied and made anew", arguments: Topology.Role.allCases)
@@ -110,6 +154,8 @@ struct QueueJudgementTests {
             #expect(diagnosis.severities == [severity], "\(role) \(limit): \(diagnosis.texts)")
             #expect(diagnosis.commands.first?.hasPrefix("rabbitmqctl delete_queue ") == true)
         }
+        // None at all (RabbitMQ 4).
+        #expect(diagnose(.commands, { $0.arguments["delivery-limit"] = .number(-1) }, version: 4).isWell)
         // The least of all counts.
         let enforced = diagnose(.commands) {
             $0.policies?.enforced = Policy(
@@ -117,14 +163,44 @@ struct QueueJudgementTests {
                 definition: ["delivery-limit": .number(3), "max-in-memory-length": .number(9)])
         }
         #expect(enforced.texts.count == 1 && enforced.texts[0].hasSuffix("(operator policy 'op')"))
-        #expect(
-            enforced.commands == [
-                #"rabbitmqctl set_operator_policy -p / --priority 2 --apply-to queues op '.*' '{"max-in-memory-length":9}'"#
+        #expect(enforced.remedy.isEmpty)
+    }
+
+    @Test("An operator policy is changed once, for all that it does to any queue")
+    func operatorPolicies() {
+        let op = Policy(
+            name: "op", pattern: "^routing", priority: 2,
+            definition: [
+                "delivery-limit": .number(200_000), "message-ttl": .number(2 * 86_400_000),
+                "max-in-memory-length": .number(9),
             ])
+        var policies = OperatorPolicies()
+        // Each is harmed by one key of it that the others do not mind, and by one that they do.
+        for role in [Topology.Role.results, .deadLetters] {
+            let diagnosis = diagnose(role) { $0.policies?.enforced = op }
+            #expect(diagnosis.remedy.isEmpty && !diagnosis.isWell)
+            if let harm = diagnosis.harm { policies.add(harm, to: queue(role).name) }
+        }
+        var diagnoses = policies.diagnoses(needs.control)
+        #expect(diagnoses.count == 1)
+        #expect(diagnoses.first?.subject == "operator policy 'op'")
+        #expect(
+            diagnoses.first?.texts == ["it sets delivery-limit, message-ttl for queue 'routing.results' and 1 others"])
+        #expect(diagnoses.first?.severities == [.loss])
+        #expect(
+            diagnoses.first?.lines == [
+                "this policy applies to every queue that matches '^routing'; ask its owner:",
+                "$ rabbitmqctl set_operator_policy -p / --priority 2 --apply-to queues op '^routing' "
+                    + #"'{"max-in-memory-length":9}'"#,
+            ])
+
+        policies = OperatorPolicies()
         let alone = diagnose(.commands) {
             $0.policies?.enforced = Policy(name: "op", pattern: ".*", definition: ["delivery-limit": .number(3)])
         }
-        #expect(alone.commands == ["rabbitmqctl clear_operator_policy -p / op"])
+        if let harm = alone.harm { policies.add(harm, to: "routing.commands") }
+        diagnoses = policies.diagnoses(needs.control)
+        #expect(diagnoses.first?.commands == ["rabbitmqctl clear_operator_policy -p / op"])
     }
 
     @Test("Without a delivery limit RabbitMQ 4 loses messages, and RabbitMQ 3 their order")

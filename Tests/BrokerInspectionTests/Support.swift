@@ -34,11 +34,13 @@ func asDeclared(_ queue: Topology.Queue, own: Policy? = nil, enforced: Policy? =
         policies: AppliedPolicies(own: own, enforced: enforced))
 }
 
-func diagnose(_ role: Topology.Role, _ change: (inout QueueFacts) -> Void = { _ in }, version: Int? = 3) -> Diagnosis {
+func diagnose(
+    _ role: Topology.Role, _ change: (inout QueueFacts) -> Void = { _ in }, version: Int? = 3, mayDeclare: Bool = true
+) -> Diagnosis {
     let queue = queue(role)
     var facts = asDeclared(queue)
     change(&facts)
-    return QueueJudgement.diagnose(queue, facts, needs, brokerVersion: version)
+    return QueueJudgement.diagnose(queue, facts, needs, brokerVersion: version, mayDeclare: mayDeclare)
 }
 
 extension Diagnosis {
@@ -47,5 +49,14 @@ extension Diagnosis {
 
     var commands: [String] {
         remedy.compactMap { if case .run(let command) = $0 { command } else { nil } }
+    }
+    /// All steps, a command behind a `$`.
+    var lines: [String] {
+        remedy.map {
+            switch $0 {
+            case .say(let text): text
+            case .run(let command): "$ " + command
+            }
+        }
     }
 }
