@@ -335,8 +335,9 @@ struct CommandLineTests {
             }
             let run = await Run(try harness.tool("topology", "check"))
             #expect(run.exit == .code(1))
-            #expect(run.output.contains("'\(harness.queues[0])' is missing"))
-            #expect(run.output.contains("'\(harness.results)' was declared otherwise"))
+            #expect(run.output.contains("queue '\(harness.queues[0])': it is missing"))
+            #expect(run.output.contains("queue '\(harness.results)': it is a classic queue and must be a quorum queue"))
+            #expect(run.output.contains("$ route-worker topology declare -c "))
 
             #expect(await Run(try harness.tool("topology", "declare")).exit == .code(1))
             try await harness.delete(harness.results)

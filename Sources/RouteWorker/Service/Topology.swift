@@ -42,36 +42,6 @@ public struct Topology: Sendable, Hashable {
         }
     }
 
-    /// What is wrong with a queue.
-    public struct Problem: Sendable, Hashable, CustomStringConvertible {
-        public enum Kind: Sendable, Hashable {
-            case missing
-            /// It exists with other properties; the broker's words.
-            case different(String)
-            /// It exists, and this user may not ask how it was made.
-            case notComparable
-            /// An exchange of this name.
-            case exchangeMissing
-        }
-
-        public var queue: String
-        public var kind: Kind
-        /// How many partitions there should be, where there should be any.
-        public var partitions: Int?
-
-        public var description: String {
-            let command = "route-worker topology declare" + (partitions.map { " --partitions \($0)" } ?? "")
-            return switch kind {
-            case .missing: "queue '\(queue)' is missing; run `\(command)`"
-            case .exchangeMissing: "exchange '\(queue)' is missing; run `\(command)`"
-            case .different(let text):
-                "queue '\(queue)' was declared otherwise (\(text)); empty and delete it, then run `\(command)`"
-            case .notComparable:
-                "queue '\(queue)' exists; this user may not configure it, so how it was made was not compared"
-            }
-        }
-    }
-
     /// High, since the worker counts deliveries itself and ends a command long before.
     public static let deliveryLimit: Int32 = 1000
     /// Every look at the dead letters, or at the trail, counts as a delivery of each.
@@ -190,30 +160,5 @@ public struct Topology: Sendable, Hashable {
             try await admin.bind(queue: name, to: partitioned.exchange, routingKey: PartitionedQueue.weight)
         }
         declared("exchange", partitioned.exchange)
-    }
-
-    /// Finds what is missing or otherwise; changes nothing.
-    public func check(_ admin: AMQPAdmin) async throws(AMQPError) -> [Problem] {
-        var problems: [Problem] = []
-        for queue in queues {
-            guard try await admin.queue(queue.name) != nil else {
-                problems.append(Problem(queue: queue.name, kind: .missing, partitions: partitioned?.count))
-                continue
-            }
-            // Declaring what exists changes nothing, and the broker says whether it is the same.
-            do {
-                try await admin.declareQueue(queue.name, arguments: queue.arguments)
-            } catch AMQPError.channelClosed(406, let text) {
-                problems.append(
-                    Problem(queue: queue.name, kind: .different(text), partitions: partitioned?.count))
-            } catch AMQPError.accessRefused {
-                problems.append(Problem(queue: queue.name, kind: .notComparable))
-            }
-        }
-        if let partitioned, try await !admin.hasExchange(partitioned.exchange) {
-            problems.append(
-                Problem(queue: partitioned.exchange, kind: .exchangeMissing, partitions: partitioned.count))
-        }
-        return problems
     }
 }

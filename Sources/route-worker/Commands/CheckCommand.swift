@@ -36,7 +36,7 @@ struct CheckCommand: AsyncParsableCommand {
         var settings = try options.load(for: .worker)
         if let org { try settings.keepOnly(org) }
         var inspection = Inspection(settings, trial: .call(context: context), configFile: options.config)
-        try await inspection.run(orgsAlone: org != nil)
+        try await inspection.run(org == nil ? .all : .orgs)
     }
 }
 

@@ -12,7 +12,7 @@ struct TopologyCommand: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               route-worker topology declare -c worker.yaml    creates what is missing
-              route-worker topology check -c worker.yaml      exits with 1 when something is missing or otherwise
+              route-worker topology check -c worker.yaml      exits with 1 when something is missing or loses messages
             """,
         subcommands: [Declare.self, Check.self])
 
@@ -91,23 +91,15 @@ struct TopologyCommand: AsyncParsableCommand {
 
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Says what is missing or was declared otherwise; changes nothing.",
+            abstract: "Says what is missing or loses messages, as `check` does; changes nothing.",
             discussion: "EXAMPLES\n  route-worker topology check -c worker.yaml")
 
         @OptionGroup var options: SettingsOptions
 
         func run() async throws {
             let settings = try options.load(for: .tools)
-            let configuration = try settings.brokerConfiguration("topology")
-            let problems: [Topology.Problem]
-            do {
-                problems = try await AMQPAdmin.withConnection(configuration) { try await settings.topology.check($0) }
-            } catch let error as AMQPError {
-                throw CommandFailure.failed("cannot check the topology: \(error)")
-            }
-            for problem in problems { print(problem) }
-            guard problems.allSatisfy({ $0.kind == .notComparable }) else { throw ExitCode(ExitStatus.failed) }
-            print("all \(settings.topology.queues.count) queues are there")
+            var inspection = Inspection(settings, trial: .connection, configFile: options.config)
+            try await inspection.run(.broker)
         }
     }
 }

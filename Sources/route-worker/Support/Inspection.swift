@@ -23,6 +23,13 @@ struct Inspection {
         case connection
     }
 
+    /// What is looked at.
+    enum Scope {
+        case all
+        case broker
+        case orgs
+    }
+
     private let settings: Settings
     private let trial: Trial
     private let configFile: String?
@@ -38,16 +45,21 @@ struct Inspection {
     }
 
     /// - Throws: an exit code where something is not well.
-    mutating func run(orgsAlone: Bool = false) async throws {
-        if !orgsAlone { well("configuration", "\(settings.orgs.count) orgs, \(settings.queues.count) commands queues") }
-        reportMisconfigured()
-        if !orgsAlone {
+    mutating func run(_ scope: Scope = .all) async throws {
+        switch scope {
+        case .all:
+            well("configuration", "\(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
+            reportMisconfigured()
             await checkBroker()
             await checkStore()
+            await checkOrgs()
+        case .broker: await checkBroker()
+        case .orgs:
+            reportMisconfigured()
+            await checkOrgs()
         }
-        await checkOrgs()
         guard !isWell else { return }
-        throw ExitCode(isMisconfigured && !orgsAlone ? ExitStatus.configuration : ExitStatus.failed)
+        throw ExitCode(isMisconfigured ? ExitStatus.configuration : ExitStatus.failed)
     }
 
     private func well(_ part: String, _ text: String) { print("ok    \(part): \(text)") }
