@@ -217,7 +217,9 @@ struct ControlsTests {
             }
             try await AMQPAdmin.withConnection(harness.broker) { try await $0.declareQueue(harness.controls) }
             let run = await Run(try harness.tool("controls", []))
-            #expect(run.exit == .code(78) && run.error.contains("is no stream"), "\(run.error)")
+            #expect(
+                run.exit == .code(78) && run.error.contains("is no stream: name another `controls.queue`"),
+                "\(run.error)")
             let off = await Run(try harness.tool("pause", ["--set", "controls.enabled=false"]))
             #expect(off.exit == .code(78) && off.error.contains("controls.enabled"), "\(off.error)")
             let worker = try harness.tool("run", ["--set", "controls.enabled=false"])

@@ -26,7 +26,8 @@ public enum ControlsError: Error, Sendable, Hashable, CustomStringConvertible {
         case .accessRefused(let queue, let text):
             "operators' controls cannot be read: let this user read queue '\(queue)' (\(text))"
         case .noStream(let queue):
-            "queue '\(queue)' is no stream: delete it, then run `route-worker topology declare`"
+            "queue '\(queue)' is no stream: name another `controls.queue`, or, if it is nobody else's and empty, delete it and "
+                + "run `route-worker topology declare`"
         case .newerSchema(let schema):
             "the controls were written by a later version of route-worker (schema \(schema)); use that one"
         case .unavailable(let why): "the controls cannot be reached: \(why)"
