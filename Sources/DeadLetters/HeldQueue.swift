@@ -70,10 +70,14 @@ public struct HeldQueue: Sendable {
         keepsBodies: Bool, started: (Int) -> Void = { _ in }, shouldStop: () -> Bool = { false },
         _ take: ([Delivery]) async throws -> [Receipt]
     ) async throws -> Look {
-        guard let state = try await whenNobodyConsumes() else {
+        guard let state = try await whenNobodyConsumes(shouldStop) else {
             throw AMQPError.channelClosed(code: 404, text: "there is no queue '\(queue)'")
         }
         var look = Look(expected: state.messages)
+        if shouldStop() {
+            look.isStopped = true
+            return look
+        }
         started(look.expected)
         if look.expected == 0 { return look }
 
@@ -163,14 +167,14 @@ public struct HeldQueue: Sendable {
     /// The state of the queue once all that anybody held is back: of a process that was killed a moment ago the broker may
     /// not have noticed yet, and does not count what that one holds. Does not wait for ever, since somebody else may consume
     /// the queue for good.
-    private func whenNobodyConsumes() async throws -> AMQPAdmin.Queue? {
+    private func whenNobodyConsumes(_ shouldStop: () -> Bool = { false }) async throws -> AMQPAdmin.Queue? {
         let begun = ContinuousClock.now
         while true {
             let asked = ContinuousClock.now
             guard let state = try await admin.queue(queue) else { return nil }
             // One that does not say within 250 ms is reported as empty and unused (`rabbit_quorum_queue:stat`).
             let isKnown = state.messages + state.consumers > 0 || .now - asked < .milliseconds(200)
-            if isKnown && state.consumers == 0 || .now - begun > Self.patience { return state }
+            if isKnown && state.consumers == 0 || .now - begun > Self.patience || shouldStop() { return state }
             try await Task.sleep(for: .milliseconds(10))
         }
     }

@@ -34,6 +34,8 @@ public struct DeadLetterPlace: Sendable {
 public enum OperatorError: Error, Sendable, Hashable, CustomStringConvertible {
     /// Somebody else does; these words say who, where they are known.
     case busy(String?)
+    /// Asked to stop while somebody else does.
+    case interrupted
     case missingQueue(String)
     /// A message was not taken, for this reason; what it was about is as it was before.
     case notPublished(String)
@@ -43,6 +45,7 @@ public enum OperatorError: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .busy(let who): "somebody else is working on the dead letters: \(who ?? "another operator")"
+        case .interrupted: "interrupted while somebody else was working on the dead letters; nothing was changed"
         case .missingQueue(let queue): "there is no queue '\(queue)'; run `route-worker topology declare`"
         case .notPublished(let why): why
         case .refused(let why): why
@@ -65,16 +68,17 @@ public struct OperatorSession: Sendable {
     ///   - who: told to those who find the lock taken.
     ///   - waits: whether to wait for the lock.
     ///   - waiting: told once, when the wait begins, who has it.
+    ///   - shouldStop: asked while it waits.
     /// - Throws: ``OperatorError``, ``AMQPError``, and what `body` throws.
     public static func with<Value>(
         _ place: DeadLetterPlace, who: String, waits: Bool = false, waiting: (OperatorError) -> Void = { _ in },
-        _ body: (OperatorSession) async throws -> Value
+        shouldStop: () -> Bool = { false }, _ body: (OperatorSession) async throws -> Value
     ) async throws -> Value {
         try await AMQPAdmin.withConnection(place.configuration) { admin in
             guard try await admin.queue(place.deadLetterQueue) != nil else {
                 throw OperatorError.missingQueue(place.deadLetterQueue)
             }
-            try await takeLock(admin, place, waits: waits, waiting)
+            try await takeLock(admin, place, waits: waits, waiting, shouldStop)
             let publisher = try AMQPPublisher(place.configuration)
             publisher.start()
             await leaveNote(who, admin, publisher, place)
@@ -90,7 +94,8 @@ public struct OperatorSession: Sendable {
     }
 
     private static func takeLock(
-        _ admin: AMQPAdmin, _ place: DeadLetterPlace, waits: Bool, _ waiting: (OperatorError) -> Void
+        _ admin: AMQPAdmin, _ place: DeadLetterPlace, waits: Bool, _ waiting: (OperatorError) -> Void,
+        _ shouldStop: () -> Bool
     ) async throws {
         var hasTold = false
         while try await !admin.takeLock(place.lock) {
@@ -99,6 +104,7 @@ public struct OperatorSession: Sendable {
             guard waits else { throw busy }
             if !hasTold { waiting(busy) }
             hasTold = true
+            if shouldStop() { throw OperatorError.interrupted }
             // The refusal of the next try closes this channel, on which the note is held and hidden from others.
             try await Task.sleep(for: .milliseconds(300))
         }

@@ -122,6 +122,15 @@ struct DeadLetterTests {
                         let third = try harness.tool("dead-letters", ["list", "--wait"])
                         try await third.line(containing: "alice@host; waiting")
                         waiting = third
+                        let fourth = try harness.tool(
+                            "dead-letters", ["discard", "--all", "--reason", "x", "--yes", "--wait"])
+                        // (By whom, the third may know alone, which holds that note between two looks.)
+                        try await fourth.line(containing: "; waiting")
+                        fourth.send(SIGINT)
+                        let interrupted = await Run(fourth)
+                        #expect(
+                            interrupted.exit == .code(1) && interrupted.error.contains("nothing was changed"),
+                            "\(interrupted.error)")
                         throw Gone()
                     }
                 }

@@ -79,7 +79,7 @@ struct ForgetCommand: AsyncParsableCommand {
         rules.maximumBodyBytes = .max
         let decoder = CommandDecoder(rules: rules, orgs: settings.orgDirectory)
         let by = Operator.name()
-        return try await options.withSession(settings, doing: "forget") { session in
+        return try await options.withSession(settings, doing: "forget", interruption) { session in
             let run = OperatorRun(
                 session, isDry: dryRun,
                 isMeant: { letter in

@@ -6,15 +6,27 @@ import UnixSignals
 
 /// Whether somebody asked to stop.
 final class Interruption: Sendable {
-    private let flag = NIOLockedValueBox(false)
+    private struct State {
+        var isAsked = false
+        var isIdle = false
+    }
 
-    var isAsked: Bool { flag.withLockedValue { $0 } }
+    private let state = NIOLockedValueBox(State())
 
-    /// - Returns: whether it was asked before.
+    var isAsked: Bool { state.withLockedValue { $0.isAsked } }
+
+    /// Runs what waits for somebody, so that nothing is under way and the first signal ends the process.
+    func whileIdle<Value>(_ body: () throws -> Value) rethrows -> Value {
+        state.withLockedValue { $0.isIdle = true }
+        defer { state.withLockedValue { $0.isIdle = false } }
+        return try body()
+    }
+
+    /// - Returns: whether to end at once.
     fileprivate func ask() -> Bool {
-        flag.withLockedValue { flag in
-            defer { flag = true }
-            return flag
+        state.withLockedValue { state in
+            defer { state.isAsked = true }
+            return state.isAsked || state.isIdle
         }
     }
 }
@@ -28,7 +40,7 @@ func withInterruption<Value>(_ body: (Interruption) async throws -> Value) async
         group.addTask {
             for await signal in signals {
                 if interruption.ask() {
-                    say("a second signal: ending at once")
+                    say("ending at once")
                     Foundation.exit(ExitStatus.signal(signal == .sigint ? SIGINT : SIGTERM))
                 }
                 say("finishing what is under way; the same signal again ends at once")

@@ -201,18 +201,23 @@ struct OperatorPass {
             settings, names, requests: selection.requestIDs, now: StoreClock.system.now())
         if let before { filter.before = before }
         let limit = selection.limit ?? .max
-        let outcome = try await options.withSession(settings, doing: what) { session -> OperatorReport? in
-            func run(isDry: Bool) -> OperatorRun {
-                OperatorRun(
-                    session, limit: limit, keepsBodies: keepsBodies, isDry: isDry,
-                    isMeant: { [filter] in filter.matches($0, names) }, plan: plan)
+        let outcome = try await withInterruption { interruption in
+            try await options.withSession(settings, doing: what, interruption) { session -> OperatorReport? in
+                func run(isDry: Bool) -> OperatorRun {
+                    OperatorRun(
+                        session, limit: limit, keepsBodies: keepsBodies, isDry: isDry,
+                        isMeant: { [filter] in filter.matches($0, names) }, plan: plan)
+                }
+                if asksFirst, !isDry {
+                    let dry = try await run(isDry: true).run(shouldStop: { interruption.isAsked })
+                    if interruption.isAsked { return nil }
+                    let question = "\(words.done.dropLast(2)) \(dry.done) dead letters?"
+                    guard dry.done == 0 || interruption.whileIdle({ Confirmation.isGiven(to: question) }) else {
+                        return nil
+                    }
+                }
+                return try await run(isDry: isDry).shown(words, isDry: isDry, interruption)
             }
-            if asksFirst, !isDry {
-                let dry = try await run(isDry: true).run()
-                let question = "\(words.done.dropLast(2)) \(dry.done) dead letters?"
-                guard dry.done == 0 || Confirmation.isGiven(to: question) else { return nil }
-            }
-            return try await withInterruption { try await run(isDry: isDry).shown(words, isDry: isDry, $0) }
         }
         guard let outcome else { throw CommandFailure.failed("nothing was changed") }
         print(outcome.text)

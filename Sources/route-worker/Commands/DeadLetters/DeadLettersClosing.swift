@@ -72,41 +72,50 @@ extension DeadLettersCommand {
                 filter.matches(letter, names) && (command == nil || letter.command == command?.rawValue)
             }
             let (queue, decoder) = settings.replayDecoding
-            try await settings.withKeptStore { store in
-                try await options.withSession(settings, doing: "dead-letters resolve") { session in
-                    try await checkIsOne(session, names, isMeant)
-                    let resolver = Resolver(
-                        session, store: store, decoder: decoder, queue: queue, lease: settings.store.lease,
-                        by: Operator.name(), why: reason)
-                    try await session.deadLetters.look(keepsBodies: true) { deliveries in
-                        var receipts: [Receipt] = []
-                        for delivery in deliveries {
-                            let letter = DeadLetter(delivery)
-                            guard isMeant(letter) else { continue }
-                            let address = try await resolver.resolve(
-                                letter, as: resolution, now: StoreClock.system.now())
-                            receipts.append(delivery.receipt)
-                            print(
-                                "resolved \(letter.requestID ?? "") as \(resolution.rawValue); its answer is in \(address)"
-                            )
+            let look = try await withInterruption { interruption in
+                try await settings.withKeptStore { store in
+                    try await options.withSession(settings, doing: "dead-letters resolve", interruption) { session in
+                        try await checkIsOne(session, names, interruption, isMeant)
+                        let resolver = Resolver(
+                            session, store: store, decoder: decoder, queue: queue, lease: settings.store.lease,
+                            by: Operator.name(), why: reason)
+                        return try await session.deadLetters.look(
+                            keepsBodies: true, shouldStop: { interruption.isAsked }
+                        ) { deliveries in
+                            var receipts: [Receipt] = []
+                            for delivery in deliveries {
+                                let letter = DeadLetter(delivery)
+                                guard isMeant(letter) else { continue }
+                                let address = try await resolver.resolve(
+                                    letter, as: resolution, now: StoreClock.system.now())
+                                receipts.append(delivery.receipt)
+                                print(
+                                    "resolved \(letter.requestID ?? "") as \(resolution.rawValue); its answer is in "
+                                        + address)
+                            }
+                            return receipts
                         }
-                        return receipts
                     }
                 }
             }
+            try look.report()
         }
 
         /// Several dead letters of one command are closed together; commands that only share a RequestId are not.
         private func checkIsOne(
-            _ session: OperatorSession, _ names: OrgNames, _ isMeant: (DeadLetter) -> Bool
+            _ session: OperatorSession, _ names: OrgNames, _ interruption: Interruption,
+            _ isMeant: (DeadLetter) -> Bool
         ) async throws {
             var found: Set<String> = []
-            try await session.deadLetters.look(keepsBodies: false) { deliveries in
+            let look = try await session.deadLetters.look(
+                keepsBodies: false, shouldStop: { interruption.isAsked }
+            ) { deliveries in
                 for letter in deliveries.map({ DeadLetter($0) }) where isMeant(letter) {
                     found.insert("\(letter.command ?? "?") of \(letter.org.map(names.shown) ?? "?")")
                 }
                 return []
             }
+            if look.isStopped { throw CommandFailure.failed("interrupted: nothing was changed") }
             guard let one = found.first else {
                 throw CommandFailure.failed("no dead letter of \(requestID) with an unknown outcome")
             }
@@ -154,18 +163,21 @@ extension DeadLettersCommand {
             let configuration = try settings.brokerConfiguration("trail")
             var entries: [TrailEntry] = []
             do {
-                try await AMQPAdmin.withConnection(configuration) { admin in
-                    guard try await admin.queue(queue) != nil else { throw OperatorError.missingQueue(queue) }
-                    let look = try await HeldQueue(admin, configuration, queue: queue).look(keepsBodies: true) {
-                        deliveries in
-                        entries += deliveries.compactMap { TrailEntry($0.message) }.filter {
-                            wanted == nil || $0.requestID == wanted
+                let look = try await withInterruption { interruption in
+                    try await AMQPAdmin.withConnection(configuration) { admin in
+                        guard try await admin.queue(queue) != nil else { throw OperatorError.missingQueue(queue) }
+                        return try await HeldQueue(admin, configuration, queue: queue).look(
+                            keepsBodies: true, shouldStop: { interruption.isAsked }
+                        ) { deliveries in
+                            entries += deliveries.compactMap { TrailEntry($0.message) }.filter {
+                                wanted == nil || $0.requestID == wanted
+                            }
+                            if entries.count > 2 * limit { entries.removeFirst(entries.count - limit) }
+                            return []
                         }
-                        if entries.count > 2 * limit { entries.removeFirst(entries.count - limit) }
-                        return []
                     }
-                    look.sayIfCut()
                 }
+                try look.report()
             } catch let error as OperatorError {
                 throw CommandFailure.failed("\(error)")
             } catch let error as AMQPError {

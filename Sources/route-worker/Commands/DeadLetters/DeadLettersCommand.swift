@@ -120,7 +120,7 @@ struct DeadLetterOptions: ParsableArguments {
         _ take: ([DeadLetter]) throws -> Void
     ) async throws -> HeldQueue.Look {
         let look = try await withInterruption { interruption in
-            try await withSession(settings, doing: what) { session in
+            try await withSession(settings, doing: what, interruption) { session in
                 try await session.deadLetters.look(
                     keepsBodies: keepsBodies, started: started, shouldStop: { interruption.isAsked }
                 ) { deliveries in
@@ -129,21 +129,21 @@ struct DeadLetterOptions: ParsableArguments {
                 }
             }
         }
-        if look.isStopped { throw CommandFailure.failed("interrupted at \(look.seen) of \(look.expected)") }
-        look.sayIfCut()
+        try look.report()
         return look
     }
 
     /// Does something with the dead letters while nobody else does, and says in the user's words what stands in the way.
     func withSession<Value>(
-        _ settings: Settings, doing what: String, _ body: (OperatorSession) async throws -> Value
+        _ settings: Settings, doing what: String, _ interruption: Interruption,
+        _ body: (OperatorSession) async throws -> Value
     ) async throws -> Value {
         let place = try settings.deadLetterPlace
         let now = StoreClock.system.now().rfc3339
         do {
             return try await OperatorSession.with(
                 place, who: "\(Operator.name()), \(what) since \(now)", waits: wait,
-                waiting: { say("\($0); waiting") }, body)
+                waiting: { say("\($0); waiting") }, shouldStop: { interruption.isAsked }, body)
         } catch let error as OperatorError {
             var text = "\(error)"
             if case .busy = error { text += "; wait for it with --wait" }
@@ -175,8 +175,11 @@ extension Settings {
 }
 
 extension HeldQueue.Look {
-    /// What a listing must not keep to itself.
-    func sayIfCut() {
+    /// Says what was not looked at.
+    ///
+    /// - Throws: ``CommandFailure`` where it was asked to stop.
+    func report() throws {
+        if isStopped { throw CommandFailure.failed("interrupted at \(seen) of \(expected)") }
         guard isCut else { return }
         say("there are \(expected); only the \(seen) oldest were looked at, more cannot be held at a time")
     }
