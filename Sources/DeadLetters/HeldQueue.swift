@@ -16,9 +16,6 @@ import Foundation
 public struct HeldQueue: Sendable {
     /// As many as can be held at a time.
     public static let limit = Int(UInt16.max) * Subscription.maximumConsumers
-    /// How long the broker may be silent although there should be more, and others may hold what was there.
-    private static let patience: Duration = .seconds(60)
-
     /// A channel keeps acks for a quorum queue back while more than 32 commands to it are under way
     /// (`quorum_commands_soft_limit`), and forgets those when it closes (seen with RabbitMQ 3.10); nothing tells when they are
     /// through. What is forgotten is still there for the next run.
@@ -28,15 +25,21 @@ public struct HeldQueue: Sendable {
     private let configuration: AMQPConfiguration
     private let queue: String
     private let prefetch: UInt16
+    private let patience: Duration
 
-    /// - Parameter prefetch: what each consumer holds; less than it could is for tests.
+    /// - Parameters:
+    ///   - prefetch: what each consumer holds; less than it could is for tests.
+    ///   - patience: how long the broker may be silent although there should be more, and others may hold what was there;
+    ///     less than usual is for tests.
     public init(
-        _ admin: AMQPAdmin, _ configuration: AMQPConfiguration, queue: String, prefetch: UInt16 = .max
+        _ admin: AMQPAdmin, _ configuration: AMQPConfiguration, queue: String, prefetch: UInt16 = .max,
+        patience: Duration = .seconds(60)
     ) {
         self.admin = admin
         self.configuration = configuration
         self.queue = queue
         self.prefetch = prefetch
+        self.patience = patience
     }
 
     /// How a look ended.
@@ -48,6 +51,11 @@ public struct HeldQueue: Sendable {
         public var isCut = false
         /// Whether it was asked to stop before the end.
         public var isStopped = false
+        /// Whether somebody else consumed it at the start, who may have held more than was seen.
+        public var isShared = false
+
+        /// Whether all that was there was looked at.
+        public var isWhole: Bool { seen >= expected && !isShared }
     }
 
     private enum Event: Sendable {
@@ -73,7 +81,7 @@ public struct HeldQueue: Sendable {
         guard let state = try await whenNobodyConsumes(shouldStop) else {
             throw AMQPError.channelClosed(code: 404, text: "there is no queue '\(queue)'")
         }
-        var look = Look(expected: state.messages)
+        var look = Look(expected: state.messages, isShared: state.consumers > 0)
         if shouldStop() {
             look.isStopped = true
             return look
@@ -115,7 +123,7 @@ public struct HeldQueue: Sendable {
         }
         handover.end()
         if settled > Self.uncertainAcks { try? await Task.sleep(for: Self.timeForAcks) }
-        await consumer.close(within: Self.patience)
+        await consumer.close(within: patience)
         // The next who counts is to find all of it.
         _ = try? await whenNobodyConsumes()
         try result.get()
@@ -156,7 +164,7 @@ public struct HeldQueue: Sendable {
                     look.isCut = true
                     return
                 }
-                guard silence > Self.patience else { continue }
+                guard silence > patience else { continue }
                 // Somebody else has taken some of it.
                 if try await admin.queue(queue)?.messages ?? 0 == 0 { return }
                 throw AMQPError.timeout("reading queue '\(queue)'")
@@ -174,7 +182,7 @@ public struct HeldQueue: Sendable {
             guard let state = try await admin.queue(queue) else { return nil }
             // One that does not say within 250 ms is reported as empty and unused (`rabbit_quorum_queue:stat`).
             let isKnown = state.messages + state.consumers > 0 || .now - asked < .milliseconds(200)
-            if isKnown && state.consumers == 0 || .now - begun > Self.patience || shouldStop() { return state }
+            if isKnown && state.consumers == 0 || .now - begun > patience || shouldStop() { return state }
             try await Task.sleep(for: .milliseconds(10))
         }
     }

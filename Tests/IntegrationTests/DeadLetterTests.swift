@@ -262,6 +262,30 @@ struct DeadLetterTests {
         }
     }
 
+    @Test("A look beside somebody who does not heed the lock is not taken for the whole")
+    func shared() async throws {
+        try await withHarness { harness in
+            _ = try await publish(3, harness)
+            let received = Collected<[Delivery]>()
+            let other = try AMQPConsumer(
+                harness.broker, subscriptions: [Subscription(queue: harness.deadLetters, prefetch: 1)]
+            ) { event in
+                if case .deliveries(let deliveries) = event { received.append(deliveries) }
+            }
+            other.start()
+            try await until("one that is held") { !received.all.isEmpty }
+            try await AMQPAdmin.withConnection(harness.broker) { admin in
+                let held = HeldQueue(admin, harness.broker, queue: harness.deadLetters, patience: .seconds(3))
+                var look = try await held.look(keepsBodies: false) { _ in [] }
+                #expect(look.seen == 2 && look.isShared && !look.isWhole)
+                other.closeNow()
+                try await until("all to be back") { try await admin.queue(harness.deadLetters)?.messages == 3 }
+                look = try await held.look(keepsBodies: false) { _ in [] }
+                #expect(look.seen == 3 && !look.isShared && look.isWhole)
+            }
+        }
+    }
+
     /// - Returns: their RequestIds.
     private func publish(_ count: Int, _ harness: WorkerHarness) async throws -> [String?] {
         let letters = (0..<count).map { _ in

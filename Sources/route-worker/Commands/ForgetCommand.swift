@@ -26,7 +26,8 @@ struct ForgetCommand: AsyncParsableCommand {
             earlier version recorded without a history is not found and goes with its retention. A database overwrites what it
             removed in time (VACUUM does so at once).
 
-            Can be interrupted (Ctrl-C) and killed at any moment, and run again. Exits with 1 when any was left.
+            Can be interrupted (Ctrl-C) and killed at any moment, and run again. Exits with 1 when any was left, or not
+            looked at.
 
             EXAMPLES
               route-worker forget -c worker.yaml --org acme --conversation 7b0c… --dry-run
@@ -65,6 +66,14 @@ struct ForgetCommand: AsyncParsableCommand {
                 let counts = try await forgetCommands(of: whose, store, interruption)
                 print(dryRun ? counts.plan : counts.report)
                 if interruption.isAsked { throw CommandFailure.failed("interrupted: the rest is as it was") }
+                let look = letters.report.look
+                guard look.isWhole else {
+                    throw CommandFailure.failed(
+                        look.isShared
+                            ? "somebody else reads the dead letters and may hold some: run this again when nobody does"
+                            : "only \(look.seen) of \(look.expected) dead letters were looked at: deal with the oldest, then "
+                                + "run this again")
+                }
                 if counts.underWay > 0 {
                     throw CommandFailure.failed("\(counts.underWay) are in work: run this again when they have ended")
                 }

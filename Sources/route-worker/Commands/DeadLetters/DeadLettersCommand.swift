@@ -180,6 +180,7 @@ extension HeldQueue.Look {
     /// - Throws: ``CommandFailure`` where it was asked to stop.
     func report() throws {
         if isStopped { throw CommandFailure.failed("interrupted at \(seen) of \(expected)") }
+        if isShared { say("somebody else reads them as well, and may have held some that were not looked at") }
         guard isCut else { return }
         say("there are \(expected); only the \(seen) oldest were looked at, more cannot be held at a time")
     }
