@@ -112,7 +112,7 @@ struct CrossChecks {
                 with: [Keys.resultsQueue.path])
         }
         var taken =
-            settings.consumedQueues.map { ($0.name, [Keys.queuesSection, $0.name]) } + [
+            settings.commandsQueues.map { ($0, [Keys.queuesSection, $0]) } + [
                 (answers.queue, Keys.resultsQueue.path), (answers.deadLetterQueue, Keys.deadLetterQueue.path),
             ]
         let others = [

@@ -359,10 +359,13 @@ extension Settings {
         ]
     }
 
+    /// Names of the queues of commands. A queue in whose place the partitions are may still hold some, for workers that go on
+    /// with it.
+    var commandsQueues: [String] { Set((queues + consumedQueues).map(\.name)).sorted() }
+
     /// Every queue that is the worker's own, and what it is: no answer may go there.
     var ownQueues: [(name: String, what: String)] {
-        // A queue in whose place the partitions are may still hold commands, for workers that go on with it.
-        let commands = Set((queues + consumedQueues).map(\.name)).sorted().map { ($0, "the commands queue") }
+        let commands = commandsQueues.map { ($0, "the commands queue") }
         let others = [
             (answers.deadLetterQueue, "the dead-letter queue"), (deadLetters.auditQueue, "the audit queue"),
             (controls.queue, "the controls queue"),

@@ -57,6 +57,12 @@ import Testing
         #expect(found.contains { $0.contains("that commands.partitions") }, "\(found)")
     }
 
+    @Test(arguments: ["deadLetters: {auditQueue: c}", "controls: {queue: c}"])
+    func theQueueInWhosePlaceTheyAreIsTakenToo(other: String) {
+        let found = problems(text + other + "\n")
+        #expect(found.count == 1 && found[0].contains("is also the queue of queues.c,"), "\(found)")
+    }
+
     @Test func theirNumberIsTakenOverWithARestartAlone() throws {
         let old = try load(text)
         let (settings, change) = old.reloading(
