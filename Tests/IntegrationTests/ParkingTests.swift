@@ -255,13 +255,6 @@ struct ParkingTests {
 }
 
 extension WorkerHarness {
-    /// Messages that wait in the parking queues of the two orgs that every harness has.
-    fileprivate func parked() async throws -> Int {
-        var count = 0
-        for queue in parkingQueues.prefix(2) { count += try await ready(in: queue) ?? 0 }
-        return count
-    }
-
     /// The requests that routed a conversation, in order.
     fileprivate func created(_ conversation: String) -> [String] {
         sandbox.ledger(LedgerFilter(conversation: conversation)).filter { $0.effect == .created }.compactMap(

@@ -167,14 +167,3 @@ struct PartitionTests {
         }
     }
 }
-
-extension WorkerHarness {
-    /// Messages that wait in all parking queues.
-    fileprivate func parked() async throws -> Int {
-        try await AMQPAdmin.withConnection(broker) { admin in
-            var count = 0
-            for queue in parkingQueues { count += try await admin.queue(queue)?.messages ?? 0 }
-            return count
-        }
-    }
-}

@@ -281,6 +281,15 @@ final class WorkerHarness: Sendable {
         try await AMQPAdmin.withConnection(broker) { try await $0.queue(queue)?.messages }
     }
 
+    /// How many messages wait in all parking queues.
+    func parked() async throws -> Int {
+        try await AMQPAdmin.withConnection(broker) { admin in
+            var count = 0
+            for queue in parkingQueues { count += try await admin.queue(queue)?.messages ?? 0 }
+            return count
+        }
+    }
+
     /// Waits until every command has been acknowledged: an answer may leave before the consumer is back, and then its
     /// command comes once more.
     func allAcknowledged(at broker: PrivateBroker) async throws {
