@@ -165,6 +165,28 @@ import Testing
         }
     }
 
+    @Test func whatIsParkedIsFoundAfterALockThatWasLostInTheMiddleOfACall() async throws {
+        let lots = ScriptedLots()
+        let api = ScriptedAPI([Self.noToken])
+        api.hold()
+        try await stage(api, lots: lots) { stage in
+            _ = await stage.takeOver()
+            stage.deliver(PipelineStage.delivery(1))
+            await api.waitForCalls(1)
+            let error = AMQPError.connectionLost("gone")
+            stage.pipeline.receive(.subscriptionLost(queue: PipelineStage.queue, generation: 1, error))
+            stage.pipeline.receive(.lockLost(PipelineStage.lock, error))
+            try await until("the loss") { await !stage.pipeline.tenures.serves(0) }
+            api.letGo()
+            try await until("the call's end") { await stage.pipeline.load == (0, 0, 0) }
+            // The command is another worker's, and so is its parking queue.
+            #expect(lots.count(Self.lot) == 0)
+            lots.put(try parked(1), in: Self.lot)
+            #expect(await stage.takeOver(generation: 2) == [PipelineStage.queue])
+            try await until("the answer") { answers(stage) == ["call-1"] }
+        }
+    }
+
     @Test func aHandOverWhoseCallerHasGoneEnds() async throws {
         let api = ScriptedAPI()
         api.hold()

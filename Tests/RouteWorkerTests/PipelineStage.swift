@@ -186,10 +186,18 @@ struct PipelineStage: Sendable {
             lots?.settle(batch)
         }
         if !isLocked { pipeline.receive(.subscribed(queue: queue, generation: 1)) }
-        try await body(stage)
+        do { try await body(stage) } catch {
+            await stage.end()
+            throw error
+        }
+        await stage.end()
+        await running
+    }
+
+    /// Without it the pipeline would run on.
+    private func end() async {
         api.letGo()
         _ = await pipeline.drain(within: .seconds(60))
-        await running
     }
 
     /// Gets the queue's lock, and consumes it.

@@ -197,7 +197,10 @@ extension DeliveryPipeline {
             tries += 1
             switch await readiness(of: lot, ParkingPlace(queue: work.queue, org: org)) {
             case .ready:
-                // While it was asked for, the org may have come back.
+                // While it was called for, or the queue was asked for, the commands queue may have become another worker's,
+                // and its parking queues with it: the gate must not know of them until they are this worker's again.
+                guard isLive(work) else { return .left }
+                // Or the org may have come back.
                 guard !orgs[org]!.gate.isLive else { return .notNeeded }
                 let deadline = command.deadline.map { overdueAt($0, org) }
                 run(orgs[org]!.gate.parks(in: lot, overdueAt: deadline, now: moment().uptime), org)
