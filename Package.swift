@@ -290,8 +290,8 @@ let package = Package(
         .testTarget(
             name: "RouteWorkerTests",
             dependencies: [
-                "AMQP", "AMQPMessage", "FleetControls", "IdempotencyStore", "InteractionAPI", "PrometheusMetrics",
-                "RouteWorker", "RoutingContract", "TestSupport",
+                "AMQP", "AMQPMessage", "FleetControls", "IdempotencyStore", "InteractionAPI", "LoopSupport",
+                "PrometheusMetrics", "RouteWorker", "RoutingContract", "TestSupport",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),

@@ -4,6 +4,7 @@ import AMQP
 import AMQPMessage
 import Foundation
 import InteractionAPI
+import LoopSupport
 import RoutingContract
 import TestSupport
 import Testing
@@ -187,6 +188,12 @@ import Testing
         }
     }
 
+    @Test func aLockThatIsToldOfBeforeAHandOverCounts() async {
+        await stage { stage in
+            #expect(await stage.pipeline.handOver(PipelineStage.queue, toldOf: PipelineStage.lock))
+        }
+    }
+
     @Test func aHandOverWhoseCallerHasGoneEnds() async throws {
         let api = ScriptedAPI()
         api.hold()
@@ -210,5 +217,18 @@ import Testing
             stage.deliver(delivery)
             #expect(await stage.settled(1) == [.reject(PipelineStage.receipt(9))])
         }
+    }
+}
+
+extension DeliveryPipeline {
+    /// Hands a queue over just after its lock was told of, where the executor's turn comes before the event's.
+    fileprivate func handOver(_ queue: String, toldOf lock: String) async -> Bool {
+        let executor = LoopExecutor.of(loop)
+        // Calls the executor to the loop; what is asked of it afterwards comes along.
+        let earlier = Task(executorPreference: executor) {}
+        receive(.lockHeld(lock))
+        let handOver = Task(executorPreference: executor) { await self.handOver(queue) }
+        await earlier.value
+        return await handOver.value
     }
 }

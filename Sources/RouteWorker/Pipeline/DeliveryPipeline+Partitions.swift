@@ -14,9 +14,7 @@ extension DeliveryPipeline {
     /// - Returns: the queues that may be consumed now: not those whose lock was lost meanwhile; `nil` when the broker
     ///   could not be asked.
     public func takeOver(_ names: [String]) async -> [String]? {
-        // Events come to the loop by themselves, this call by the actor's executor: that the locks are held may still be on
-        // its way.
-        await withCheckedContinuation { passed in loop.execute { passed.resume() } }
+        await eventsSoFar()
         var begun: [(queue: Int, tenure: Int)] = []
         for queue in names.compactMap({ queueIndex[$0] }) {
             if let tenure = tenures.tenure(of: queue) { begun.append((queue, tenure)) }
@@ -36,6 +34,7 @@ extension DeliveryPipeline {
     ///   caller was cancelled.
     public func handOver(_ name: String) async -> Bool {
         guard let queue = queueIndex[name] else { return false }
+        await eventsSoFar()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { waiter in
                 // First the waiter, then the look: the last command may end at any time.
@@ -69,6 +68,12 @@ extension DeliveryPipeline {
     }
 
     // MARK: Locks
+
+    /// Returns once all that was received before has been taken. Events come to the loop by themselves, calls of this actor by
+    /// its executor: that a lock is held may still be on its way when something is asked of its queue.
+    private func eventsSoFar() async {
+        await withCheckedContinuation { passed in loop.execute { passed.resume() } }
+    }
 
     func lockHeld(_ lock: String) {
         if let queue = queueOfLock[lock] { tenures.lockHeld(queue) }
