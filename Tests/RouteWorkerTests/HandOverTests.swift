@@ -116,6 +116,19 @@ import Testing
         }
     }
 
+    @Test func afterwardsOnlyWhatWasTakenOverIsLookedAt() async throws {
+        let lots = ScriptedLots()
+        try await stage(lots: lots) { stage in
+            _ = await stage.takeOver()
+            // The broker did not count it, as right after a restart.
+            lots.put(try parked(1), in: Self.lot)
+            #expect(await stage.pipeline.lookForLeftOvers(of: ["routing.commands.other"]))
+            #expect(lots.log.isEmpty)
+            #expect(await stage.pipeline.lookForLeftOvers(of: [PipelineStage.queue]))
+            try await until("the answer") { answers(stage) == ["call-1"] }
+        }
+    }
+
     @Test func parkingQueuesAreClosedBeforeTheQueueIsHandedOver() async throws {
         let lots = ScriptedLots()
         for request in 1...3 { lots.put(try parked(request), in: Self.lot) }

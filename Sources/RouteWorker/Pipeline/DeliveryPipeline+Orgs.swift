@@ -45,10 +45,12 @@ extension DeliveryPipeline {
 
     /// Looks which parking queues hold commands of an earlier life, or of another worker, and starts their orgs parked.
     ///
+    /// - Parameter names: the commands queues whose parking queues are looked at, where they are this worker's; `nil` for all.
     /// - Returns: whether the broker could be asked.
     @discardableResult
-    public func lookForLeftOvers() async -> Bool {
-        guard let lots = await filledLots(of: settings.queues.indices.filter(tenures.serves)) else { return false }
+    public func lookForLeftOvers(of names: [String]? = nil) async -> Bool {
+        let queues = names?.compactMap { queueIndex[$0] } ?? Array(settings.queues.indices)
+        guard let lots = await filledLots(of: queues.filter(tenures.serves)) else { return false }
         found(lots)
         return true
     }

@@ -116,10 +116,10 @@ public struct PartitionService: Service {
         if taken == nil { try? await Task.sleep(for: Self.retryInterval) }
         inbox.post(
             .tookOver(taken.map { names in numbers.filter { names.contains(partitioned.partition($0)) } }))
-        guard taken != nil else { return }
+        guard let taken, !taken.isEmpty else { return }
         for pause in Self.furtherLooks {
             guard (try? await Task.sleep(for: pause)) != nil else { return }
-            await pipeline.lookForLeftOvers()
+            await pipeline.lookForLeftOvers(of: taken)
         }
     }
 
