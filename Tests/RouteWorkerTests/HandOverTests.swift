@@ -2,6 +2,7 @@
 
 import AMQP
 import AMQPMessage
+import FleetControls
 import Foundation
 import InteractionAPI
 import LoopSupport
@@ -198,6 +199,21 @@ import Testing
             lots.put(try parked(1), in: Self.lot)
             #expect(await stage.takeOver(generation: 2) == [PipelineStage.queue])
             try await until("the answer") { answers(stage) == ["call-1"] }
+        }
+    }
+
+    @Test func whatWasParkedIsNoLongerCountedOnceTheQueueIsHandedOver() async throws {
+        let note = ControlNote(since: Timestamp(milliseconds: 0), by: "me@here")
+        try await stage { stage in
+            _ = await stage.takeOver()
+            await stage.pipeline.use(try #require(ControlState().changed(by: .pause, for: nil, note)))
+            let issuedAt = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000) - 5000)
+            stage.deliver(PipelineStage.delivery(1, type: "Transfer", issuedAt: issuedAt))
+            _ = await stage.settled(1)
+            try await until("an idle pipeline") { await stage.pipeline.snapshot.lanes == 0 }
+            #expect(await stage.pipeline.snapshot.oldestTransfer >= .seconds(4))
+            #expect(await stage.pipeline.handOver(PipelineStage.queue))
+            #expect(await stage.pipeline.snapshot.oldestTransfer == .zero)
         }
     }
 

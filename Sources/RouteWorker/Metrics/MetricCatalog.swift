@@ -75,8 +75,8 @@ public enum MetricCatalog {
         "route_worker_lanes", .gauge, "Conversations with a command that waits or is in work.")
     public static let oldestTransfer = MetricFamily(
         "route_worker_oldest_transfer_seconds", .gauge,
-        "Age, since its issue, of the oldest transfer or conference that this worker has, or has parked, and has not ended; "
-            + "0 without one."
+        "Age, since its issue, of the oldest transfer or conference that this worker has, or parked less than a minute ago, and has not "
+            + "ended; 0 without one."
     )
     public static let unacknowledged = MetricFamily(
         "route_worker_unacknowledged", .gauge, labels: ["queue"], "Deliveries that the broker waits for.")

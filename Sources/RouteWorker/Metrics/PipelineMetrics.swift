@@ -44,8 +44,7 @@ public struct PipelineMetrics: Sendable {
     private var unknownOrg: Org
     /// When transfers and conferences that have not ended were issued.
     private var transfers: [ObjectIdentifier: Timestamp] = [:]
-    /// Those that were parked, until they come back here or their time is over: another worker may have taken them.
-    private var parkedTransfers: [CommandKey: (issuedAt: Timestamp, deadline: Timestamp)] = [:]
+    private var parkedTransfers = ParkedTransfers()
 
     /// Grows with every step that a command makes, so that a pipeline that hangs can be told from one that waits.
     private(set) var steps: UInt64 = 0
@@ -92,7 +91,7 @@ public struct PipelineMetrics: Sendable {
     mutating func entered(_ work: DeliveryPipeline.Work) {
         guard work.type.isUrgent else { return }
         transfers[ObjectIdentifier(work)] = work.issuedAt
-        if case .success(let command) = work.decoded { parkedTransfers[command.key] = nil }
+        if case .success(let command) = work.decoded { parkedTransfers.cameBack(command.key) }
     }
 
     /// A delivery is not the worker's any more.
@@ -104,13 +103,17 @@ public struct PipelineMetrics: Sendable {
     mutating func paused() { steps &+= 1 }
 
     /// A delivery stands in its org's parking queue.
-    mutating func parked(_ command: RouteCommand, _ work: DeliveryPipeline.Work) {
+    mutating func parked(_ command: RouteCommand, _ work: DeliveryPipeline.Work, now: Timestamp) {
         steps &+= 1
         withOrg(command.key.org) { org, _ in org.setAside.increment() }
         if work.type.isUrgent, let deadline = command.deadline {
-            parkedTransfers[command.key] = (work.issuedAt, deadline)
+            parkedTransfers.parked(
+                command.key, of: work.queue, issuedAt: work.issuedAt, deadline: deadline, now: now)
         }
     }
+
+    /// A queue's parking queues are another worker's from now on.
+    mutating func gaveUp(_ queue: Int) { parkedTransfers.gaveUp(queue) }
 
     /// What becomes of a command by an operator's wish. The raw values stand in the label `outcome`.
     enum Controlled: String {
@@ -186,9 +189,7 @@ public struct PipelineMetrics: Sendable {
 
     /// How long the oldest transfer or conference has been waiting for its end, in parking too; zero without one.
     mutating func oldestTransfer(now: Timestamp) -> Duration {
-        parkedTransfers = parkedTransfers.filter { $0.value.deadline > now }
-        let oldest = [transfers.values.min(), parkedTransfers.values.lazy.map(\.issuedAt).min()].compactMap(\.self)
-            .min()
+        let oldest = [transfers.values.min(), parkedTransfers.oldest(now: now)].compactMap(\.self).min()
         return oldest.map { max(now - $0, .zero) } ?? .zero
     }
 

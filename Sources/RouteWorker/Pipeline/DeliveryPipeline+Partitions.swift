@@ -62,6 +62,7 @@ extension DeliveryPipeline {
 
     /// What stands in the lots is another worker's from now on.
     private func closeLots(of queue: Int) {
+        metrics.gaveUp(queue)
         for (lot, place) in parkingPlaces where place.queue == queue {
             run(orgs[place.org]!.gate.gaveUp(lot), place.org)
         }

@@ -23,7 +23,7 @@ extension DeliveryPipeline {
             case .ended(let ending):
                 announcement = Announcement(of: ending, for: command, work.delivery, settings)
             case .parked:
-                metrics.parked(command, work)
+                metrics.parked(command, work, now: moment().wall)
                 Failpoint.afterParking.reached()
                 return .ack(work.delivery.receipt)
             case .controlled(let settlement): return settlement
