@@ -149,6 +149,18 @@ import Testing
         }
     }
 
+    @Test func aCommandWhoseBodyIsTooLargeIsItsOrgs() async {
+        await stage { stage in
+            await say(.mode(.shadow), to: stage)
+            var huge = PipelineStage.delivery(1)
+            huge.message.body = []
+            huge.skippedBodyBytes = 1 << 30
+            stage.deliver(huge)
+            #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
+            #expect(answers(stage).isEmpty)
+        }
+    }
+
     @Test func whatIsParkedIsShadowedWithoutAProbe() async throws {
         await stage([Self.noToken]) { stage in
             stage.api.hold()

@@ -271,16 +271,11 @@ public actor DeliveryPipeline {
         _ delivery: Delivery, _ queue: QueueDefaults, _ now: Timestamp
     ) -> Result<RouteCommand, InvalidCommand> {
         let decoded = decoder.decode(delivery.message, routingKey: delivery.routingKey, queue: queue, now: now)
-        guard let bytes = delivery.skippedBodyBytes else { return decoded }
-        let error = CommandError(
+        // Nothing was kept of a body that was skipped, and without one there is no command.
+        guard let bytes = delivery.skippedBodyBytes, case .failure(var invalid) = decoded else { return decoded }
+        invalid.error = CommandError(
             message: "a body of \(bytes) bytes is more than a worker keeps", reason: "body-too-large")
-        switch decoded {
-        case .success(let command):
-            return .failure(InvalidCommand(error: error, request: command.key.request, reply: command.reply))
-        case .failure(var invalid):
-            invalid.error = error
-            return .failure(invalid)
-        }
+        return .failure(invalid)
     }
 
     /// What was delivered on a channel that is gone comes again: what has not started leaves its lane, what waits
