@@ -34,4 +34,16 @@ public struct PartitionedQueue: Sendable, Hashable {
 
     /// Queues whose consumers are counted.
     public var countingQueues: [String] { [workers, wantingOne, wantingShare] }
+
+    /// Whether `queue` is a partition of `commandsQueue`, whatever their number, goes with one, or is a counting queue.
+    static func isOne(_ queue: String, of commandsQueue: String) -> Bool {
+        let all = PartitionedQueue(name: commandsQueue, count: 1, exchange: "")
+        if all.countingQueues.contains(queue) { return true }
+        let digits = queue.utf8.dropFirst(commandsQueue.utf8.count + 1).prefix {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+        }
+        guard let number = Int(String(Substring(digits))) else { return false }
+        return queue == all.partition(number) || queue == all.lock(number)
+            || ParkingQueue.isOne(queue, of: all.partition(number))
+    }
 }

@@ -13,9 +13,9 @@ extension DecodingRules {
     public func isReserved(_ queue: String) -> Bool {
         if reservedQueues.contains(queue) { return true }
         // Every answer's queue comes by here, and there may be hundreds of partitions. What is named after a queue has one
-        // or two parts more than it.
+        // to three parts more than it.
         var base = Substring(queue)
-        for _ in 0..<2 {
+        for _ in 0..<3 {
             guard let dot = base.utf8.lastIndex(of: UInt8(ascii: ".")) else { return false }
             base = base[..<dot]
             if reservedQueues.contains(String(base)), Self.isNamed(queue, after: String(base)) { return true }
@@ -23,18 +23,10 @@ extension DecodingRules {
         return false
     }
 
-    /// Whether `queue` is a parking queue, a partition, or a lock or list of members that goes with `base`.
+    /// Whether `queue` goes with `base`: a parking queue, what partitions need, or an operator's lock.
     private static func isNamed(_ queue: String, after base: String) -> Bool {
-        if ParkingQueue.isOne(queue, of: base) { return true }
-        guard queue.utf8.count > base.utf8.count, queue.utf8.starts(with: base.utf8) else { return false }
-        let rest = queue.utf8.dropFirst(base.utf8.count)
-        guard rest.first == UInt8(ascii: ".") else { return false }
-        switch String(Substring(rest.dropFirst())) {
-        case "workers", "operator", "operator.name": return true
-        case let name:
-            let number = name.hasSuffix(".owner") ? name.dropLast(6) : name[...]
-            return !number.isEmpty && number.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-        }
+        ParkingQueue.isOne(queue, of: base) || PartitionedQueue.isOne(queue, of: base)
+            || queue == base + ".operator" || queue == base + ".operator.name"
     }
 }
 

@@ -110,6 +110,9 @@ import Testing
             ("", true), (".0", true), (".12", true), (".12.owner", true), (".workers", true), (".operator", true),
             (".operator.name", true), (".parked.00D000000000001", true), (".", false), (".x", false),
             (".owner", false), ("-legacy", false), ("s", false), (".workers.x", false), (".1x", false),
+            (".wanting.one", true), (".wanting.share", true), (".wanting", false), (".wanting.x", false),
+            (".12.parked.00D000000000001", true), (".12.parked", false), (".x.parked.00D000000000001", false),
+            (".12.owner.x", false),
         ])
     func namedAfter(rest: String, isReserved: Bool) {
         var rules = DecodingRules()
