@@ -12,6 +12,8 @@ public struct DecodingRules: Sendable {
     public var retention: Duration = .seconds(24 * 3600)
     /// How long after its issue a `Transfer` or `Conference` may still be called, where no `Deadline` is given.
     public var transferDeadline: Duration = .seconds(40)
+    /// Where answers go to that name no other queue.
+    public var resultsQueue = "routing.results"
     /// Where answers may go beside the results queue; see ``ReplyPattern``.
     public var replyAllowList: [ReplyPattern] = [.directReplyTo]
     /// Queues that nothing is ever sent to by a message's or an operator's wish: commands, dead letters, coordination. Nor to

@@ -4,11 +4,14 @@ extension DecodingRules {
     /// Whether an answer may be sent to this queue.
     func allowsReply(to queue: String) -> Bool {
         guard queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }), !isReserved(queue) else { return false }
-        return replyAllowList.contains { $0.matches(queue) }
+        return queue == resultsQueue || replyAllowList.contains { $0.matches(queue) }
     }
 }
 
 extension DecodingRules {
+    /// Whether nothing but workers may put something into a queue: it is one of theirs, or named after one.
+    public func isOwn(_ queue: String) -> Bool { queue == resultsQueue || isReserved(queue) }
+
     /// Whether a queue is one of ``reservedQueues``, or belongs to one by its name.
     public func isReserved(_ queue: String) -> Bool {
         if reservedQueues.contains(queue) { return true }

@@ -324,14 +324,12 @@ extension Settings {
         rules.futureTolerance = commands.futureTolerance
         rules.retention = store.retention
         rules.transferDeadline = commands.transferDeadline
-        rules.replyAllowList = answers.allowReplyTo + [.queue(answers.queue)]
+        rules.resultsQueue = answers.queue
+        rules.replyAllowList = answers.allowReplyTo
         rules.reservedQueues = Set(ownQueues.map(\.name))
         rules.honoursReplay = commands.honourReplay
         return rules
     }
-
-    /// Whether nothing but workers may put something into a queue: it is one of theirs, or named after one.
-    public func isOwn(queue: String) -> Bool { queue == answers.queue || decodingRules.isReserved(queue) }
 
     /// The first commands queue, where it is spread over partitions.
     public var partitionedQueue: PartitionedQueue? {

@@ -224,7 +224,7 @@ import Testing
                 return false
             }
         }
-        for queue in ["", "answers", "app.one", "amq.gen-AbC", "amq.rabbitmq.reply-to.g1"] {
+        for queue in ["", "routing.results", "answers", "app.one", "amq.gen-AbC", "amq.rabbitmq.reply-to.g1"] {
             #expect(allows(queue), "\(queue)")
         }
         for queue in [

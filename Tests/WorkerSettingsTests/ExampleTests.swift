@@ -83,9 +83,8 @@ import Testing
         #expect(rules.futureTolerance == contract.futureTolerance)
         #expect(rules.retention == contract.retention)
         #expect(rules.transferDeadline == contract.transferDeadline)
-        #expect(
-            rules.replyAllowList
-                == contract.replyAllowList + [.prefix("routing.replies."), .queue("routing.results")])
+        #expect(rules.resultsQueue == contract.resultsQueue)
+        #expect(rules.replyAllowList == contract.replyAllowList + [.prefix("routing.replies.")])
         #expect(rules.honoursReplay == contract.honoursReplay)
         #expect(
             rules.reservedQueues == [

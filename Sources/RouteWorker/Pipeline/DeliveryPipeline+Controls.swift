@@ -104,7 +104,7 @@ extension DeliveryPipeline {
 
     private func handOn(_ work: Work, _ request: RequestID?, to queue: String) async -> HandOn {
         // Whoever said so may have had another configuration; the command would come back for ever.
-        guard !isOwn(queue) else { return .blocked }
+        guard !decoder.rules.isOwn(queue) else { return .blocked }
         let message: Message
         do throws(UnencodableProperties) {
             guard work.delivery.canBeRepublished else { return rejectUnhanded(work, "it could not be read as it came") }
@@ -120,10 +120,6 @@ extension DeliveryPipeline {
         case .refused(let error): return rejectUnhanded(work, "\(error)")
         case .failed: return .again
         }
-    }
-
-    private func isOwn(_ queue: String) -> Bool {
-        queue == settings.answers.queue || decoder.rules.isReserved(queue)
     }
 
     private func rejectUnhanded(_ work: Work, _ obstacle: String) -> HandOn {
@@ -151,7 +147,7 @@ extension DeliveryPipeline {
         switch orgs[org]!.control.mode {
         case .live, .shadow: return true
         case .passthrough(let queue):
-            guard !isOwn(queue) else { return false }
+            guard !decoder.rules.isOwn(queue) else { return false }
             return await parking?.messages(in: [queue])?[queue] != nil
         }
     }

@@ -31,7 +31,7 @@ struct ControlOptions: ParsableArguments {
         let note = ControlNote(since: StoreClock.system.now(), by: Operator.name(), reason: reason)
         let (state, hasChanged) = try await desk.change(change, for: org, note) { admin in
             guard case .mode(.passthrough(let queue)) = change else { return }
-            guard !settings.isOwn(queue: queue) else {
+            guard !settings.decodingRules.isOwn(queue) else {
                 throw ValidationError("--to \(queue): that is one of the worker's own queues; name another consumer's")
             }
             guard try await admin.queue(queue) != nil else {
