@@ -4,6 +4,7 @@ import AMQP
 import AMQPMessage
 import CommandClient
 import Foundation
+import RouteWorker
 import RoutingContract
 import TestSupport
 import Testing
@@ -61,6 +62,13 @@ struct PartitionTopologyTests {
                 filled.exit == .code(1) && filled.error.contains("there are 3 partitions, not 2"), "\(filled.error)")
             for partition in harness.partitioned?.partitions ?? [] { _ = try await harness.take(from: partition) }
 
+            let org = try #require(OrgID("00D000000000002"))
+            let lot = try await harness.park("{}", of: org, in: name + ".1")
+            let parked = await Run(try harness.tool("topology", ["declare", "--partitions", "2"]))
+            #expect(parked.exit == .code(1) && parked.error.contains("'\(lot)' holds commands"), "\(parked.error)")
+            #expect(try await harness.ready(in: name + ".2") == 0)
+            try await harness.delete(lot)
+
             #expect(await Run(try harness.tool("topology", ["declare", "--partitions", "2"])).exit == .code(0))
             #expect(try await harness.ready(in: name + ".1") == 0)
             #expect(try await harness.ready(in: name + ".2") == nil)
@@ -85,6 +93,18 @@ struct PartitionTopologyTests {
 }
 
 extension WorkerHarness {
+    /// Puts a message into the parking queue of an org, as a worker would.
+    ///
+    /// - Returns: the queue.
+    fileprivate func park(_ body: String, of org: OrgID, in queue: String) async throws -> String {
+        let lot = Topology.parkingQueue(ParkingQueue.name(of: queue, org: org), deadLetterQueue: deadLetters)
+        _ = try await AMQPAdmin.withConnection(broker) {
+            try await $0.declareQueue(lot.name, arguments: lot.arguments)
+        }
+        try await publishUntilConfirmed([OutgoingMessage(Message(body: Array(body.utf8)), routingKey: lot.name)])
+        return lot.name
+    }
+
     /// Takes away what the harness does not know of.
     fileprivate func remove(_ partitioned: PartitionedQueue) async {
         _ = try? await AMQPAdmin.withConnection(broker) { admin in

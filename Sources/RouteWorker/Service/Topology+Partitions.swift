@@ -24,22 +24,29 @@ extension PartitionedQueue {
 
     /// Makes way for another number of partitions than there are, where nothing is in the way.
     ///
+    /// - Parameter orgs: those whose commands may be parked.
     /// - Throws: ``PartitionsInUse``
-    func prepare(_ admin: AMQPAdmin) async throws {
+    func prepare(_ admin: AMQPAdmin, orgs: [OrgID]) async throws {
         // With the last one and none behind it, at most some in between are missing.
         if try await admin.queue(partition(count - 1)) != nil, try await admin.queue(partition(count)) == nil { return }
         var existing: [AMQPAdmin.Queue] = []
         while let found = try await admin.queue(partition(existing.count)) { existing.append(found) }
-        // Without consumers nothing is unacknowledged either, which the broker would not tell.
-        if let busy = existing.first(where: { $0.messages > 0 || $0.consumers > 0 }) {
-            throw PartitionsInUse(queue: busy.name, existing: existing.count, wanted: count)
+        func require(empty queue: AMQPAdmin.Queue?) throws(PartitionsInUse) {
+            // Without consumers nothing is unacknowledged either, which the broker would not tell.
+            guard let queue, queue.messages > 0 || queue.consumers > 0 else { return }
+            throw PartitionsInUse(queue: queue.name, existing: existing.count, wanted: count)
         }
-        for surplus in existing.dropFirst(count) {
+        for partition in existing {
+            try require(empty: partition)
+            for org in orgs {
+                try require(empty: try await admin.queue(ParkingQueue.name(of: partition.name, org: org)))
+            }
+        }
+        // The last one first: what is left by an attempt that is broken off must be found by the next.
+        for surplus in existing.dropFirst(count).reversed() {
             try await admin.unbind(queue: surplus.name, from: exchange, routingKey: Self.weight)
             // Somebody may have published in between.
-            if let found = try await admin.queue(surplus.name), found.messages > 0 {
-                throw PartitionsInUse(queue: found.name, existing: existing.count, wanted: count)
-            }
+            try require(empty: try await admin.queue(surplus.name))
             try await admin.deleteQueue(surplus.name)
         }
     }

@@ -141,12 +141,14 @@ public struct Topology: Sendable, Hashable {
     ///
     /// - Parameters:
     ///   - mayChangePartitions: whether another number of partitions than there is is meant, not a repair.
+    ///   - orgs: those of the configuration, none of whose commands may be parked where the number of partitions changes.
     ///   - declared: told of each by its kind and name.
     /// - Throws: ``AMQPError/channelClosed(code:text:)`` with 406 for a queue that exists otherwise; ``PartitionsInUse``.
     public func declare(
-        _ admin: AMQPAdmin, mayChangePartitions: Bool = true, declared: (String, String) -> Void = { _, _ in }
+        _ admin: AMQPAdmin, mayChangePartitions: Bool = true, orgs: [OrgID] = [],
+        declared: (String, String) -> Void = { _, _ in }
     ) async throws {
-        if mayChangePartitions { try await partitioned?.prepare(admin) }
+        if mayChangePartitions { try await partitioned?.prepare(admin, orgs: orgs) }
         for queue in queues {
             try await admin.declareQueue(queue.name, arguments: queue.arguments)
             declared("queue", queue.name)

@@ -67,7 +67,9 @@ struct TopologyCommand: AsyncParsableCommand {
             }
             do {
                 try await AMQPAdmin.withConnection(configuration) { [topology] admin in
-                    try await topology.declare(admin, mayChangePartitions: only.isEmpty) {
+                    try await topology.declare(
+                        admin, mayChangePartitions: only.isEmpty, orgs: settings.orgDirectory.orgs.map(\.id)
+                    ) {
                         print("\($0) '\($1)' is there")
                     }
                 }
