@@ -116,11 +116,10 @@ import Testing
 
     @Test func anOrgThatIsPausedWhileItReturnsGoesBack() async throws {
         try await stage([Self.noToken, Self.noToken]) { stage in
+            // Behind the first command and two probes: the token is back, and the first of those that return is in its call.
+            stage.api.hold(after: 3)
             for tag in 1...6 { stage.deliver(PipelineStage.delivery(UInt64(tag), request: tag)) }
-            try await until("a parked org") { stage.lots!.log.contains("prepare") }
-            stage.api.hold()
-            // The token is back; the first of those that return is in its call.
-            try await until("a return") { stage.lots!.log.contains("subscribe") }
+            await stage.api.waitForCalls(4)
             await say(.pause, to: stage)
             stage.api.letGo()
             try await until("all in the lot") {
