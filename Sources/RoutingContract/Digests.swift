@@ -80,13 +80,12 @@ public enum UUIDv5 {
     ) -> SIMD16<UInt8> {
         var input: [UInt8] = []
         input.reserveCapacity(16 + name.underestimatedCount)
-        for index in 0..<16 { input.append(namespace[index]) }
+        withUnsafeBytes(of: namespace) { input.append(contentsOf: $0) }
         input.append(contentsOf: name)
         // SHA-1 is what RFC 9562 asks for; nothing here rests on its being hard to collide on purpose.
         var hash = Insecure.SHA1()
         input.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        var bytes = SIMD16<UInt8>()
-        for (index, byte) in hash.finalize().prefix(16).enumerated() { bytes[index] = byte }
+        var bytes = hash.finalize().withUnsafeBytes { $0.loadUnaligned(as: SIMD16<UInt8>.self) }
         bytes[6] = bytes[6] & 0x0F | 0x50
         bytes[8] = bytes[8] & 0x3F | 0x80
         return bytes

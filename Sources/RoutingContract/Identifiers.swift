@@ -4,15 +4,44 @@
 ///
 /// Source: the `OrgId` header of the Interaction Service API ("the org's 15-character id, `00D…`").
 public struct OrgID: Sendable, Hashable, CustomStringConvertible {
-    /// 15 ASCII letters and digits.
-    public let description: String
+    /// The characters, the first in the highest byte, and a zero behind them: orgs are looked up all the time, and two words
+    /// are copied, compared and hashed for much less than a text.
+    private let words: (UInt64, UInt64)
 
     /// Takes 15 characters, or 18 whose last three are the case-check suffix (which is dropped, and not verified here:
     /// `strict` validation does that). Returns `nil` for anything else than ASCII letters and digits starting with `00D`.
     public init?(_ text: some StringProtocol) {
-        guard text.utf8.count == 15 || text.utf8.count == 18 else { return nil }
-        guard text.utf8.allSatisfy(\.isASCIIAlphanumeric), text.utf8.starts(with: "00D".utf8) else { return nil }
-        description = String(text.prefix(15))
+        var words: (UInt64, UInt64) = (0, 0)
+        var count = 0
+        for character in text.utf8 {
+            guard character.isASCIIAlphanumeric, count < 18 else { return nil }
+            count += 1
+            if count <= 8 {
+                words.0 = words.0 << 8 | UInt64(character)
+            } else if count <= 15 {
+                words.1 = words.1 << 8 | UInt64(character)
+            }
+        }
+        guard count == 15 || count == 18, words.0 >> 40 == Self.prefix else { return nil }
+        self.words = (words.0, words.1 << 8)
+    }
+
+    private static let prefix: UInt64 = 0x303044  // "00D"
+
+    /// 15 ASCII letters and digits.
+    public var description: String {
+        String(unsafeUninitializedCapacity: 15) { buffer in
+            for index in 0..<8 { buffer[index] = UInt8(truncatingIfNeeded: words.0 >> (56 - 8 * index)) }
+            for index in 0..<7 { buffer[8 + index] = UInt8(truncatingIfNeeded: words.1 >> (56 - 8 * index)) }
+            return 15
+        }
+    }
+
+    public static func == (left: OrgID, right: OrgID) -> Bool { left.words == right.words }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(words.0)
+        hasher.combine(words.1)
     }
 }
 
@@ -59,38 +88,57 @@ public struct RequestID: Sendable, Hashable, CustomStringConvertible {
 
 /// The text form of a UUID, read and written without Foundation: this runs for every command.
 enum UUIDText {
-    static func parse(_ text: some Sequence<UInt8>) -> SIMD16<UInt8>? {
+    static func parse(_ text: some Collection<UInt8>) -> SIMD16<UInt8>? {
+        guard text.count == 36 else { return nil }
+        return text.withContiguousStorageIfAvailable(parse) ?? Array(text).withUnsafeBufferPointer(parse)
+    }
+
+    private static func parse(_ text: UnsafeBufferPointer<UInt8>) -> SIMD16<UInt8>? {
         // Two machine words take the digits faster than bytes one by one.
         var words: (UInt64, UInt64) = (0, 0)
-        var position = 0
-        for character in text {
+        for (position, character) in text.enumerated() {
             if position == 8 || position == 13 || position == 18 || position == 23 {
                 guard character == UInt8(ascii: "-") else { return nil }
             } else {
-                guard position < 36, let value = character.hexadecimalValue else { return nil }
+                guard let value = character.hexadecimalValue else { return nil }
                 words.0 = words.0 << 4 | words.1 >> 60
                 words.1 = words.1 << 4 | UInt64(value)
             }
-            position += 1
         }
-        guard position == 36 else { return nil }
         return unsafeBitCast(SIMD2(words.0.bigEndian, words.1.bigEndian), to: SIMD16<UInt8>.self)
     }
 
     static func format(_ bytes: SIMD16<UInt8>) -> String {
-        String(unsafeUninitializedCapacity: 36) { buffer in
-            var position = 0
-            for index in 0..<16 {
-                if index == 4 || index == 6 || index == 8 || index == 10 {
-                    buffer[position] = UInt8(ascii: "-")
-                    position += 1
-                }
-                buffer[position] = (bytes[index] >> 4).hexadecimalDigit
-                buffer[position + 1] = (bytes[index] & 0x0F).hexadecimalDigit
-                position += 2
-            }
-            return position
+        let words = unsafeBitCast(bytes, to: SIMD4<UInt32>.self)
+        return String(unsafeUninitializedCapacity: 36) { buffer in
+            let text = UnsafeMutableRawBufferPointer(buffer)
+            let middle = (digits(words.y), digits(words.z))
+            text.storeBytes(of: digits(words.x), toByteOffset: 0, as: UInt64.self)
+            text.storeBytes(of: UInt32(truncatingIfNeeded: middle.0), toByteOffset: 9, as: UInt32.self)
+            text.storeBytes(of: UInt32(truncatingIfNeeded: middle.0 >> 32), toByteOffset: 14, as: UInt32.self)
+            text.storeBytes(of: UInt32(truncatingIfNeeded: middle.1), toByteOffset: 19, as: UInt32.self)
+            text.storeBytes(of: UInt32(truncatingIfNeeded: middle.1 >> 32), toByteOffset: 24, as: UInt32.self)
+            text.storeBytes(of: digits(words.w), toByteOffset: 28, as: UInt64.self)
+            buffer[8] = UInt8(ascii: "-")
+            buffer[13] = UInt8(ascii: "-")
+            buffer[18] = UInt8(ascii: "-")
+            buffer[23] = UInt8(ascii: "-")
+            return 36
         }
+    }
+
+    /// The lower-case digits of four bytes as they lie in memory, eight at once: this is written several times for every
+    /// command.
+    ///
+    /// - Returns: the digits as they are to lie in memory, on a machine whose words begin with their lowest byte.
+    private static func digits(_ bytes: UInt32) -> UInt64 {
+        var halves = UInt64(UInt32(bigEndian: bytes))
+        halves = (halves | halves << 16) & 0x0000_FFFF_0000_FFFF
+        halves = (halves | halves << 8) & 0x00FF_00FF_00FF_00FF
+        halves = (halves | halves << 4) & 0x0F0F_0F0F_0F0F_0F0F
+        let isLetter = (halves &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        let letterOffset = UInt64(UInt8(ascii: "a") - UInt8(ascii: "0") - 10)
+        return (halves &+ 0x3030_3030_3030_3030 &+ isLetter &* letterOffset).bigEndian
     }
 }
 

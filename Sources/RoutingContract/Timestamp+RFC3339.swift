@@ -56,12 +56,14 @@ extension Timestamp {
         return String(unsafeUninitializedCapacity: 24) { buffer in
             var position = 0
             func write(_ value: Int, digits: Int, then mark: Unicode.Scalar) {
-                var value = value
-                for index in stride(from: position + digits - 1, through: position, by: -1) {
-                    buffer[index] = UInt8(ascii: "0") + UInt8(value % 10)
+                var value = UInt32(truncatingIfNeeded: value)
+                var index = position + digits
+                buffer[index] = UInt8(ascii: mark)
+                while index > position {
+                    index -= 1
+                    buffer[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value % 10)
                     value /= 10
                 }
-                buffer[position + digits] = UInt8(ascii: mark)
                 position += digits + 1
             }
             write(date.year, digits: 4, then: "-")
