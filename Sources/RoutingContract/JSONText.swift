@@ -16,6 +16,21 @@ enum JSONString {
         return (((quotes &- ones) & ~quotes) | ((backslashes &- ones) & ~backslashes) | controls | word) & highs
     }
 
+    /// How many bytes from `offset` on are plain: eight at a time, then one by one.
+    static func plainBytes(in source: UnsafeBufferPointer<UInt8>, from offset: Int) -> Int {
+        let raw = UnsafeRawBufferPointer(source)
+        var cursor = offset
+        while source.count - cursor >= 8 {
+            let word = UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: cursor, as: UInt64.self))
+            let special = specialBytes(in: word)
+            // The lowest mark is exact; borrows can only set marks above it.
+            guard special == 0 else { return cursor + (special.trailingZeroBitCount >> 3) - offset }
+            cursor += 8
+        }
+        while cursor < source.count, isPlain(source[cursor]) { cursor += 1 }
+        return cursor - offset
+    }
+
     /// The length of the well-formed sequence that starts here with a byte above ASCII; `nil` for overlong forms,
     /// surrogates, values over U+10FFFF and everything cut short (RFC 3629 §4).
     static func lengthOfUTF8Sequence(in source: UnsafeBufferPointer<UInt8>, at offset: Int) -> Int? {

@@ -67,7 +67,7 @@ public struct JSONWriter: Sendable {
         bytes.append(UInt8(ascii: "\""))
         var text = text
         text.withUTF8 { text in
-            if text.allSatisfy(JSONString.isPlain) {
+            if JSONString.plainBytes(in: text, from: 0) == text.count {
                 bytes.append(contentsOf: text)
             } else {
                 for byte in text { JSONString.appendCanonicalASCII(byte, to: &bytes) }
