@@ -22,7 +22,7 @@ extension CommandReading {
                     CommandError(
                         .commandUnknown, "type of the event is \(name.quoted); it must end in .route or .delete"))
             }
-        } else if !isEvent, let name = message.properties.type, !name.isEmpty {
+        } else if !isEvent, let name = properties.type, !name.isEmpty {
             kind = CommandKind(rawValue: name)
             if kind == nil { refuseCommand("the property type is \(name.quoted)") }
         } else {
@@ -45,7 +45,7 @@ extension CommandReading {
                 return
             }
             found = text
-        } else if !isEvent, let property = message.properties.messageID, !property.isEmpty {
+        } else if !isEvent, let property = properties.messageID, !property.isEmpty {
             found = property
         } else {
             refuse(
@@ -170,7 +170,7 @@ extension CommandReading {
     mutating func readIssuedAt() -> Timestamp? {
         var issuedAt = readTime(attributes.issuedAt, named: HeaderName.issuedAt, otherwise: .issuedAtMalformed)
         if issuedAt == nil, attributes.issuedAt == nil {
-            issuedAt = message.properties.timestamp.map(Timestamp.init(amqp:))
+            issuedAt = properties.timestamp.map(Timestamp.init(amqp:))
         }
         if let issuedAt, issuedAt > now + rules.futureTolerance {
             refuse(

@@ -6,7 +6,8 @@ import AMQPMessage
 struct CommandReading {
     let rules: DecodingRules
     let orgs: OrgDirectory
-    let message: Message
+    /// A copy of its own: each look at them through the message would copy them all.
+    let properties: MessageProperties
     let queue: QueueDefaults
     let now: Timestamp
 
@@ -26,7 +27,7 @@ struct CommandReading {
     init(rules: DecodingRules, orgs: OrgDirectory, message: Message, queue: QueueDefaults, now: Timestamp) {
         self.rules = rules
         self.orgs = orgs
-        self.message = message
+        properties = message.properties
         self.queue = queue
         self.now = now
         attributes = CommandAttributes()
@@ -95,13 +96,14 @@ struct CommandReading {
 
     /// Collects the attributes from the headers, and takes apart what is a CloudEvent in either form.
     mutating func readHeaders() {
-        let headers = CommandHeaders(message.properties.headers)
+        let headers = CommandHeaders(properties.headers)
         attributes = headers.plain
         var event = headers.event
-        switch EventContentType(message.properties.contentType) {
+        switch EventContentType(properties.contentType) {
         case .structured:
+            let body = payload
             payload = []
-            guard let envelope = scan(message.body) else { return }
+            guard let envelope = scan(body) else { return }
             do throws(EventProblem) {
                 let structured = try StructuredEvent(envelope)
                 payload = structured.payload
@@ -129,14 +131,14 @@ struct CommandReading {
     mutating func readReply() {
         reply.trace = TraceContext(
             wellFormedIn: attributes.traceparent?.text, tracestate: attributes.tracestate?.text)
-        if let correlationID = message.properties.correlationID {
+        if let correlationID = properties.correlationID {
             if correlationID.utf8.count <= 255 {
                 reply.correlationID = correlationID
             } else {
                 refuse(CommandError(.correlationIDTooLong, "correlation_id holds more than 255 bytes"))
             }
         }
-        if let replyTo = message.properties.replyTo, !replyTo.isEmpty {
+        if let replyTo = properties.replyTo, !replyTo.isEmpty {
             if rules.allowsReply(to: replyTo) {
                 reply.replyTo = replyTo
             } else {
@@ -147,7 +149,7 @@ struct CommandReading {
                             + "use one of the allow-list, or leave it out for the results queue"))
             }
         }
-        if let encoding = message.properties.contentEncoding, !encoding.isEmpty, !encoding.isSame(as: "identity"),
+        if let encoding = properties.contentEncoding, !encoding.isEmpty, !encoding.isSame(as: "identity"),
             !encoding.isSame(as: "utf-8"), !encoding.isSame(as: "utf8")
         {
             refuse(
