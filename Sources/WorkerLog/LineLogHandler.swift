@@ -80,8 +80,15 @@ public struct LineLogHandler: LogHandler {
             line.append(UInt8(ascii: " "))
             line.append(contentsOf: key.utf8)
             line.append(UInt8(ascii: "="))
-            let text = value.description
-            line.append(contentsOf: text.isPlainWord ? text.utf8 : text.quotedIfNeeded.utf8)
+            // Nearly all are texts, of which a description would be another copy.
+            var text = if case .string(let text) = value { text } else { value.description }
+            // Most stand in a line as they are, which a look at their bytes can tell.
+            let isWritten = text.withUTF8 { bytes in
+                guard bytes.isPlainWord else { return false }
+                line.append(contentsOf: bytes)
+                return true
+            }
+            if !isWritten { line.append(contentsOf: text.quotedIfNeeded.utf8) }
         }
     }
 
@@ -112,11 +119,6 @@ extension String {
         return String(UnicodeScalarView(unicodeScalars.map { $0.actsOnTerminals ? " " : $0 }))
     }
 
-    /// Whether it stands in a line as it is, which a look at its bytes can tell.
-    fileprivate var isPlainWord: Bool {
-        !isEmpty && utf8.allSatisfy { $0.isPlain && $0 != 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") }
-    }
-
     fileprivate var quotedIfNeeded: String {
         let line = oneLine
         return line.isEmpty || line.contains(where: { $0 == " " || $0 == "\"" || $0 == "=" })
@@ -140,6 +142,19 @@ extension String {
             }
         }
         return quoted + "\""
+    }
+}
+
+extension UnsafeBufferPointer<UInt8> {
+    /// Whether these are the bytes of a word that needs no quotes.
+    fileprivate var isPlainWord: Bool {
+        var isPlain = true
+        // To the end, whatever was found: without a way out many bytes are looked at at once.
+        for byte in self where !byte.isPlain || byte == 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "=")
+        {
+            isPlain = false
+        }
+        return isPlain && !isEmpty
     }
 }
 

@@ -86,16 +86,18 @@ struct Announcement: Sendable {
 
     /// What a log line says of it: never a body, never a token.
     var metadata: Logger.Metadata {
-        var metadata: Logger.Metadata = [
-            LogKey.queue: "\(delivery.queue)", LogKey.attempts: "\(result.attempts)",
-            LogKey.milliseconds: "\((result.completedAt - result.receivedAt).wholeMilliseconds)",
-        ]
-        if let request = subject.request { metadata[LogKey.requestID] = "\(request)" }
-        if let org = subject.org { metadata[LogKey.org] = "\(org)" }
-        if let kind = subject.kind { metadata[LogKey.command] = "\(kind.rawValue)" }
-        if let conversation = subject.conversation { metadata[LogKey.conversation] = "\(conversation)" }
-        if let trace = subject.reply.trace.traceID { metadata[LogKey.trace] = "\(trace)" }
-        if let status = result.httpStatus { metadata[LogKey.status] = "\(status)" }
+        // With room from the start, and without interpolation: there is a line for every command.
+        var metadata = Logger.Metadata(minimumCapacity: 12)
+        metadata[LogKey.queue] = .string(delivery.queue)
+        metadata[LogKey.attempts] = .string(String(result.attempts))
+        metadata[LogKey.milliseconds] = .string(
+            String(result.completedAt.milliseconds - result.receivedAt.milliseconds))
+        if let request = subject.request { metadata[LogKey.requestID] = .string(request.description) }
+        if let org = subject.org { metadata[LogKey.org] = .string(org.description) }
+        if let kind = subject.kind { metadata[LogKey.command] = .string(kind.rawValue) }
+        if let conversation = subject.conversation { metadata[LogKey.conversation] = .string(conversation) }
+        if let trace = subject.reply.trace.traceID { metadata[LogKey.trace] = .string(String(trace)) }
+        if let status = result.httpStatus { metadata[LogKey.status] = .string(String(status)) }
         if isDuplicate { metadata[LogKey.duplicate] = "true" }
         if let error = result.error {
             metadata[LogKey.reason] = "\(error.reason)"
