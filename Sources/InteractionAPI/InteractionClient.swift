@@ -183,6 +183,7 @@ public final class InteractionClient: RoutingAPI {
             case .route: org.route
             case .delete: org.delete
             }
+        head.reserve(token.authorization.utf8.count + command.context.utf8.count + 256)
         head.add("Authorization", token.authorization)
         head.add("AuthorizationContext", command.context)
         head.add("RequestId", command.key.request.description)

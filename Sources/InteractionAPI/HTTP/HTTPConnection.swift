@@ -89,7 +89,7 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
             }
         }
         wire.write(NIOAny(request.head), promise: headWritten)
-        wire.write(NIOAny(wire.channel.allocator.buffer(bytes: request.body)), promise: requestWritten)
+        wire.write(NIOAny(request.body), promise: requestWritten)
     }
 
     func cancel(_ call: HTTPCall) {

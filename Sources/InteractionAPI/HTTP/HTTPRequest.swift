@@ -8,39 +8,46 @@ struct HTTPRequest: Sendable {
     let method: HTTPMethod
     /// Request line, headers and the empty line (RFC 9112 §2.1).
     let head: ByteBuffer
-    let body: [UInt8]
+    let body: ByteBuffer
 }
 
 /// A head in the making. It is written as bytes from the start: most of it is the same for every call of an org, and as
 /// strings it would cost more than all the rest of a request.
 struct RequestHead: Sendable {
     private let method: HTTPMethod
-    private var bytes: ByteBuffer
+    private var bytes: [UInt8]
 
     init(_ method: HTTPMethod, uri: String) {
         self.method = method
-        // Room for a token as well: whoever adds to a head that others share gets a copy of all of its room.
-        bytes = ByteBufferAllocator().buffer(capacity: 1024)
-        bytes.writeString("\(method.rawValue) \(uri) HTTP/1.1\r\n")
+        bytes = Array("\(method.rawValue) \(uri) HTTP/1.1\r\n".utf8)
     }
 
     /// - Parameter value: must be safe as a header's: whoever lets it in has looked, see ``Swift/String/isHeaderSafe``.
     mutating func add(_ name: StaticString, _ value: String) {
         assert(value.isHeaderSafe)
-        bytes.writeStaticString(name)
-        bytes.writeStaticString(": ")
-        bytes.writeString(value)
+        name.withUTF8Buffer { bytes.append(contentsOf: $0) }
+        bytes.append(UInt8(ascii: ":"))
+        bytes.append(UInt8(ascii: " "))
+        bytes.append(contentsOf: value.utf8)
         endLine()
     }
 
-    /// Ends the head with the length of the body.
+    /// Makes room for so many bytes more, so that what others share is copied once.
+    mutating func reserve(_ count: Int) { bytes.reserveCapacity(bytes.count + count) }
+
+    /// Ends the head with the length of the body. Both lie in one piece of memory.
     consuming func request(with body: [UInt8]) -> HTTPRequest {
         add("Content-Length", String(body.count))
         endLine()
-        return HTTPRequest(method: method, head: bytes, body: body)
+        var buffer = ByteBufferAllocator().buffer(capacity: bytes.count + body.count)
+        buffer.writeBytes(bytes)
+        buffer.writeBytes(body)
+        let head = buffer.readSlice(length: bytes.count) ?? ByteBuffer()
+        return HTTPRequest(method: method, head: head, body: buffer)
     }
 
     private mutating func endLine() {
-        bytes.writeStaticString("\r\n")
+        bytes.append(0x0D)
+        bytes.append(0x0A)
     }
 }
