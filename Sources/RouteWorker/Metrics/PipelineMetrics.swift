@@ -195,12 +195,12 @@ public struct PipelineMetrics: Sendable {
 
     private mutating func withOrg(_ id: OrgID?, _ body: (inout Org, any MetricsFactory) -> Void) {
         guard let id else { return body(&unknownOrg, factory) }
-        if orgs[id] == nil {
-            // Not kept under its id: ids that nobody configured come from outside, without end.
-            guard let alias = directory.find(id.description)?.alias else { return body(&unknownOrg, factory) }
-            orgs[id] = Org(alias, factory)
-        }
-        body(&orgs[id]!, factory)
+        if let index = orgs.index(forKey: id) { return body(&orgs.values[index], factory) }
+        // Not kept under its id: ids that nobody configured come from outside, without end.
+        guard let alias = directory.find(id.description)?.alias else { return body(&unknownOrg, factory) }
+        var org = Org(alias, factory)
+        body(&org, factory)
+        orgs[id] = org
     }
 }
 

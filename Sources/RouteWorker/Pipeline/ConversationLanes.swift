@@ -112,11 +112,9 @@ struct ConversationLanes<Key: LaneKey, Item> {
             lines[source].ready.append(.free(item))
             return
         }
-        if lanes[key] == nil {
-            lanes[key] = FIFO()
-            lines[source].ready.append(.lane(key))
-        }
-        lanes[key]!.append(Entry(item: item, source: source, maySetAside: maySetAside))
+        let before = lanes.count
+        lanes[key, default: FIFO()].append(Entry(item: item, source: source, maySetAside: maySetAside))
+        if lanes.count > before { lines[source].ready.append(.lane(key)) }
     }
 
     /// The next start that the slots and limits allow, or `nil`. Call it until it says `nil`.
@@ -155,11 +153,11 @@ struct ConversationLanes<Key: LaneKey, Item> {
     /// The delivery is settled (or left); its lane's next one may start.
     mutating func finish(_ ticket: Ticket) {
         giveBack(ticket)
-        guard let key = ticket.key, let lane = lanes[key] else { return }
-        if let head = lane.first {
+        guard let key = ticket.key, let index = lanes.index(forKey: key) else { return }
+        if let head = lanes.values[index].first {
             lines[head.source].ready.append(.lane(key))
         } else {
-            lanes[key] = nil
+            lanes.remove(at: index)
         }
     }
 

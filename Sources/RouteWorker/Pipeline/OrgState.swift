@@ -3,8 +3,9 @@
 import FleetControls
 import NIOCore
 
-/// One org: its gate, and how politely it is called.
-struct OrgState {
+/// One org: its gate, and how politely it is called. Lives on the pipeline's loop alone; a class, since every command asks
+/// for a little of it several times, and as a value all of it would be copied each time.
+final class OrgState {
     var policy: OrgPolicy
     /// What operators say of it.
     var control = OrgControl.live
@@ -47,7 +48,7 @@ struct OrgState {
     }
 
     /// The configuration changed.
-    mutating func use(_ policy: OrgPolicy, concurrency: Int, workers: Int, now: Duration) {
+    func use(_ policy: OrgPolicy, concurrency: Int, workers: Int, now: Duration) {
         self.policy = policy
         breaker.settings = (policy.parking ?? ParkingPolicy()).breaker
         self.concurrency.bound(by: min(policy.maximumConcurrency ?? concurrency, concurrency))
@@ -55,7 +56,7 @@ struct OrgState {
         setRate(workers: workers, now: now)
     }
 
-    mutating func setRate(workers: Int, now: Duration) {
+    func setRate(workers: Int, now: Duration) {
         guard let rate = policy.rateLimit else {
             bucket = nil
             return
