@@ -25,7 +25,7 @@ public enum ResultCodec {
         if result.error != nil { flags.insert(.error) }
         if result.error?.code != nil { flags.insert(.errorCode) }
 
-        var writer = ByteWriter(capacity: 64 + (result.response?.count ?? 0))
+        var writer = ByteWriter(capacity: 64 + (result.response?.bytes.count ?? 0))
         writer.bytes.append(format)
         writer.bytes.append(result.outcome.code)
         writer.bytes.append(flags.rawValue)
@@ -40,7 +40,7 @@ public enum ResultCodec {
             writer.write(error.message)
         }
         if let response = result.response {
-            writer.write(counted: response)
+            writer.write(counted: response.bytes)
         }
         return writer.bytes
     }
@@ -81,7 +81,7 @@ public enum ResultCodec {
         }
         if flags.contains(.response) {
             guard let response = reader.readBytes() else { return nil }
-            result.response = Array(response)
+            result.response = APIResponse(Array(response))
         }
         return reader.isAtEnd ? result : nil
     }

@@ -9,8 +9,6 @@ public struct AnswerEncoder: Sendable {
     /// Bytes of an API answer that is no JSON that are kept as text.
     public static let maximumTextBytes = 16 * 1024
 
-    private let scanner = JSONScanner()
-
     public init() {}
 
     /// Encodes one answer.
@@ -22,27 +20,32 @@ public struct AnswerEncoder: Sendable {
     /// - Parameter duplicate: whether the outcome was recorded by an earlier delivery.
     public func encode(_ result: CommandResult, about subject: AnswerSubject, duplicate: Bool) -> Message {
         var headers = FieldTable()
+        headers.fields.reserveCapacity(5)
         func add(_ name: String, _ value: String?) {
             if let value { headers.fields.append(FieldTable.Field(name, .string(value))) }
         }
-        add(HeaderName.requestID, subject.request?.description)
-        add(HeaderName.orgID, subject.org?.description)
+        let names = subject.names
+        add(HeaderName.requestID, names.request)
+        add(HeaderName.orgID, names.org)
         add(HeaderName.outcome, result.outcome.rawValue)
         add(HeaderName.traceparent, subject.reply.trace.traceparent)
         add(HeaderName.tracestate, subject.reply.trace.tracestate)
         let properties = MessageProperties(
-            contentType: "application/json", headers: headers, deliveryMode: 2, correlationID: subject.correlationID,
-            messageID: subject.messageID(purpose: "answer", outcome: result.outcome),
-            timestamp: result.completedAt.amqp, type: "\(subject.kind?.rawValue ?? "command").result")
-        return Message(properties: properties, body: body(result, about: subject, duplicate: duplicate))
+            contentType: "application/json", headers: headers, deliveryMode: 2,
+            correlationID: subject.correlationID,
+            messageID: subject.messageID(purpose: "answer", outcome: result.outcome, naming: names),
+            timestamp: result.completedAt.amqp, type: (subject.kind?.rawValue ?? "command") + ".result")
+        return Message(properties: properties, body: body(result, about: subject, names, duplicate: duplicate))
     }
 
-    private func body(_ result: CommandResult, about subject: AnswerSubject, duplicate: Bool) -> [UInt8] {
-        var writer = JSONWriter(capacity: 512 + (result.response?.count ?? 0))
+    private func body(
+        _ result: CommandResult, about subject: AnswerSubject, _ names: AnswerSubject.Names, duplicate: Bool
+    ) -> [UInt8] {
+        var writer = JSONWriter(capacity: 512 + (result.response?.bytes.count ?? 0))
         writer.object { json in
             json.field("schemaVersion", Self.schemaVersion)
-            json.field("requestId", subject.request?.description)
-            json.field("orgId", subject.org?.description)
+            json.field("requestId", names.request)
+            json.field("orgId", names.org)
             json.field("command", subject.kind?.rawValue)
             json.field("conversationIdentifier", subject.conversation)
             json.field("outcome", result.outcome.rawValue)
@@ -68,12 +71,12 @@ public struct AnswerEncoder: Sendable {
     }
 
     /// As JSON where it is JSON, otherwise as text.
-    private func writeResponse(_ response: [UInt8]?, to json: inout JSONWriter) {
-        guard let response, !response.isEmpty else { return json.null("response") }
-        if (try? scanner.scan(response)) != nil {
-            json.field("response", json: response)
+    private func writeResponse(_ response: APIResponse?, to json: inout JSONWriter) {
+        guard let response, !response.bytes.isEmpty else { return json.null("response") }
+        if response.isJSON {
+            json.field("response", json: response.bytes)
         } else {
-            json.field("response", String(decoding: response.prefix(Self.maximumTextBytes), as: UTF8.self))
+            json.field("response", String(decoding: response.bytes.prefix(Self.maximumTextBytes), as: UTF8.self))
         }
     }
 }

@@ -50,6 +50,14 @@ public struct AnswerSubject: Sendable, Hashable {
         }
     }
 
+    /// The ids as text, made once for all the places where they are written.
+    struct Names {
+        let request: String?
+        let org: String?
+    }
+
+    var names: Names { Names(request: request?.description, org: org?.description) }
+
     /// What an answer carries back: the correlation id of the command, or else its RequestId.
     public var correlationID: String? { reply.correlationID ?? request?.description }
 
@@ -57,12 +65,13 @@ public struct AnswerSubject: Sendable, Hashable {
     /// another command, meaning, replay or outcome.
     ///
     /// - Parameter purpose: tells an answer from dead letters.
-    func messageID(purpose: String, outcome: Outcome, reason: String? = nil) -> String {
+    func messageID(purpose: String, outcome: Outcome, reason: String? = nil, naming names: Names) -> String {
         var fields = FramedFields()
+        fields.reserve(256)
         fields.append(purpose)
-        fields.append(org?.description)
+        fields.append(names.org)
         fields.append(kind?.rawValue)
-        fields.append(request?.description)
+        fields.append(names.request)
         fields.append(digest)
         fields.append(String(replay))
         fields.append(outcome.rawValue)

@@ -45,6 +45,23 @@ public struct CommandError: Sendable, Hashable {
     }
 }
 
+/// The body of an answer of the API, as it came.
+public struct APIResponse: Sendable, Hashable {
+    public let bytes: [UInt8]
+    /// Whether it is JSON that can stand in an answer.
+    public let isJSON: Bool
+
+    public init(_ bytes: [UInt8]) {
+        self.init(bytes, as: try? JSONScanner().scan(bytes))
+    }
+
+    /// - Parameter document: what a scan of these bytes has found.
+    public init(_ bytes: [UInt8], as document: JSONDocument?) {
+        self.bytes = bytes
+        isJSON = document != nil
+    }
+}
+
 /// What is recorded of a command and repeated to its duplicates: everything an answer needs beside its address.
 public struct CommandResult: Sendable, Hashable {
     /// The reason of a `delete` that found nothing: an answer, not a failure to look into.
@@ -53,8 +70,8 @@ public struct CommandResult: Sendable, Hashable {
     public var outcome: Outcome
     /// The status of the last HTTP answer, if there was one.
     public var httpStatus: Int?
-    /// The API's last answer as it came; put into the answer as JSON where it is JSON, otherwise as a string.
-    public var response: [UInt8]?
+    /// The API's last answer; put into the answer as JSON where it is JSON, otherwise as a string.
+    public var response: APIResponse?
     public var error: CommandError?
     /// Calls made, including those that never reached Salesforce.
     public var attempts: Int
@@ -71,7 +88,7 @@ public struct CommandResult: Sendable, Hashable {
     ) {
         self.outcome = outcome
         self.httpStatus = httpStatus
-        self.response = response
+        self.response = response.map { APIResponse($0) }
         self.error = error
         self.attempts = attempts
         self.receivedAt = receivedAt

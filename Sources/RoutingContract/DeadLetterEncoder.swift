@@ -56,7 +56,7 @@ public struct DeadLetterEncoder: Sendable {
 
         moved.takeProperties(of: &kept)
         let messageID = subject.messageID(
-            purpose: "dead-letter", outcome: result.outcome, reason: result.error?.reason)
+            purpose: "dead-letter", outcome: result.outcome, reason: result.error?.reason, naming: subject.names)
         if kept.messageID != messageID { moved.add("message_id", kept.messageID.map { .string($0) }) }
         kept.messageID = messageID
 

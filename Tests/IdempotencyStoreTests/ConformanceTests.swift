@@ -174,7 +174,7 @@ import Testing
     func aRecordedResultComesBackWhole(_ kind: StoreKind) async throws {
         try await kind.withStore { store, _ in
             var recorded = result(.rejected, attempts: 3, reason: "queue-invalid")
-            recorded.response = [0, 255, 10]
+            recorded.response = APIResponse([0, 255, 10])
             recorded.worker = "wörker"
             let claim = try #require(try await store.claim(request(key(1))).acquired)
             #expect(try await store.record(recorded, for: claim) == .held)

@@ -80,7 +80,7 @@ import Testing
         if Bool.random(using: &generator) { result.httpStatus = number() }
         if Bool.random(using: &generator) {
             let count = Int.random(in: 0..<300, using: &generator)
-            result.response = (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+            result.response = APIResponse((0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) })
         }
         if Bool.random(using: &generator) {
             let code = Bool.random(using: &generator) ? number() : nil

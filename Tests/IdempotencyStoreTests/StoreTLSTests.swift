@@ -62,7 +62,7 @@ import Testing
 
             // More at once than any buffer on the way holds.
             var large = result(.rejected)
-            large.response = Array(repeating: UInt8(ascii: "x"), count: 256 << 10)
+            large.response = APIResponse(Array(repeating: UInt8(ascii: "x"), count: 256 << 10))
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in UInt8(10)..<42 {
                     group.addTask { [large] in

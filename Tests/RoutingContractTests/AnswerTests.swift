@@ -86,12 +86,12 @@ import Testing
             var bytes = Array(#"{"success":true,"psrId":"0Mw000000000001"}"#.utf8)
             for _ in 0..<3 { mutate(&bytes, using: &generator) }
             var result = result()
-            result.response = bytes
+            result.response = APIResponse(bytes)
             let answer = encoder.encode(result, about: subject, duplicate: false)
             #expect(throws: Never.self, "seed \(generator.seed)") { try JSONScanner().scan(answer.body) }
         }
         var huge = result()
-        huge.response = [UInt8](repeating: 0xFF, count: 1_000_000)
+        huge.response = APIResponse([UInt8](repeating: 0xFF, count: 1_000_000))
         #expect(encoder.encode(huge, about: subject, duplicate: false).body.count < 100_000)
     }
 

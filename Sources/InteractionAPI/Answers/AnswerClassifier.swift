@@ -17,9 +17,24 @@ public enum AnswerClassifier {
     ///
     /// - Parameter now: what a `Retry-After` date is compared with.
     public static func classify(kind: CommandKind, answer: CallAnswer, now: Timestamp) -> Verdict {
+        classify(kind: kind, answer: answer, document: document(of: answer), now: now)
+    }
+
+    /// The body's JSON; `nil` where it is none. An unreadable body is not looked into: what is left of it could say something
+    /// else than the whole.
+    public static func document(of answer: CallAnswer) -> JSONDocument? {
+        answer.bodyIsUnreadable ? nil : try? scanner.scan(answer.body)
+    }
+
+    /// What `answer` means for a command of this kind.
+    ///
+    /// - Parameters:
+    ///   - document: see ``document(of:)``.
+    ///   - now: what a `Retry-After` date is compared with.
+    public static func classify(
+        kind: CommandKind, answer: CallAnswer, document: JSONDocument?, now: Timestamp
+    ) -> Verdict {
         let retryAfter = answer.retryAfter.flatMap { RetryAfter.parse($0, now: now) }
-        // An unreadable body is not looked into: what is left of it could say something else than the whole.
-        let document = answer.bodyIsUnreadable ? nil : try? scanner.scan(answer.body)
         let root = document?.root
         if 200..<300 ~= answer.status {
             return accepted(kind: kind, status: answer.status, root: root, retryAfter: retryAfter)

@@ -80,7 +80,7 @@ struct CommandProgress {
     private(set) var attempts = 0
     private(set) var mayHaveTakenEffect = false
     private var lastStatus: Int?
-    private var lastResponse: [UInt8]?
+    private var lastResponse: APIResponse?
 
     /// Changes with every wish to call, and not when the same wish is repeated because the store failed.
     private var nonce: UInt64
@@ -431,16 +431,17 @@ struct CommandProgress {
     }
 
     private mutating func verdict(on result: CallResult, of kind: CommandKind, _ now: Moment) -> Verdict {
+        let document = result.document
         switch result {
         case .answered(let answer):
             lastStatus = answer.status
-            lastResponse = answer.body
+            lastResponse = APIResponse(answer.body, as: document)
         case .notSent: break
         case .effectUnknown:
             lastStatus = nil
             lastResponse = nil
         }
-        let verdict = Verdict(on: result, of: kind, now: now.wall)
+        let verdict = Verdict(on: result, document, of: kind, now: now.wall)
         lastVerdict = verdict
         notes.ended(result, verdict, now)
         return verdict
@@ -456,9 +457,11 @@ struct CommandProgress {
     }
 
     private func result(_ outcome: Outcome, _ error: CommandError?, _ now: Moment) -> CommandResult {
-        CommandResult(
-            outcome: outcome, httpStatus: lastStatus, response: lastResponse, error: error, attempts: attempts,
+        var result = CommandResult(
+            outcome: outcome, httpStatus: lastStatus, error: error, attempts: attempts,
             receivedAt: delivery.receivedAt, completedAt: now.wall, worker: delivery.worker)
+        result.response = lastResponse
+        return result
     }
 }
 

@@ -127,29 +127,29 @@ extension DeliveryPipeline {
     func pass(
         _ command: RouteCommand, _ work: Work, maySetAside: Bool, isBeyondLimit: Bool, _ pacing: inout Pacing
     ) -> Pass {
-        let org = command.key.org
+        let org = orgs[command.key.org]!
         let now = moment()
-        let control = orgs[org]!.control
+        let control = org.control
         // It was taken out to be told that it is too late. Where nothing is told, its turn comes with the others'.
         if work.place.isOverdue, control.mode != .live { return .leave }
         let isSetAside =
             switch work.place {
             case .overdue: false
-            case .returned: !orgs[org]!.gate.admitsReturned
+            case .returned: !org.gate.admitsReturned
             case .commands:
-                orgs[org]!.gate.setsAside(
+                org.gate.setsAside(
                     command.conversationKey.hashValue,
-                    isSurplus: isBeyondLimit || orgs[org]!.fresh.excess(in: work.queue) > 0)
+                    isSurplus: isBeyondLimit || org.fresh.excess(in: work.queue) > 0)
             }
         let isControlled = control.isPaused || control.mode != .live
         if (isSetAside && maySetAside) || isControlled, pacing.token != nil {
-            orgs[org]!.bucket?.giveBack(now: now.uptime)
+            org.bucket?.giveBack(now: now.uptime)
             pacing.token = nil
         }
         if isSetAside, maySetAside { return .setAside }
         // For what is too late no call will be made.
         let isTooLate =
-            work.place.isOverdue || command.deadline.map { $0 - now.wall < orgs[org]!.policy.minimumCallTime } ?? false
+            work.place.isOverdue || command.deadline.map { $0 - now.wall < org.policy.minimumCallTime } ?? false
         switch control.mode {
         case .live where isTooLate: return .go
         case _ where control.isPaused:
@@ -159,9 +159,9 @@ extension DeliveryPipeline {
         case .shadow: return .shadow
         case .passthrough(let queue): return .handOn(to: queue)
         }
-        var until = max(orgs[org]!.quietUntil, pacing.until)
-        if until <= now.uptime, pacing.token == nil, orgs[org]!.bucket != nil {
-            pacing.token = now.uptime + orgs[org]!.bucket!.take(now: now.uptime)
+        var until = max(org.quietUntil, pacing.until)
+        if until <= now.uptime, pacing.token == nil, org.bucket != nil {
+            pacing.token = now.uptime + org.bucket!.take(now: now.uptime)
         }
         until = max(until, pacing.token ?? .zero)
         var delay = until - now.uptime
@@ -172,24 +172,24 @@ extension DeliveryPipeline {
 
     /// A call ended: what it says of the org.
     func judge(_ verdict: Verdict, of command: RouteCommand) {
-        let org = command.key.org
+        let (id, org) = (command.key.org, orgs[command.key.org]!)
         let now = moment().uptime
         switch verdict {
         case .succeeded, .nothingCleared, .rejected:
-            if orgs[org]!.concurrency.succeeded() { applyLimit(org) }
+            if org.concurrency.succeeded() { applyLimit(id) }
             count(failed: false, nil, of: command, now)
         case .configuration, .token:
             break
         case .transient(let error, let retryAfter):
-            if let retryAfter { orgs[org]!.quietUntil = max(orgs[org]!.quietUntil, now + retryAfter) }
-            if error.meansBusy, orgs[org]!.concurrency.wasBusy(running: lanes.running(in: org), now: now) {
+            if let retryAfter { org.quietUntil = max(org.quietUntil, now + retryAfter) }
+            if error.meansBusy, org.concurrency.wasBusy(running: lanes.running(in: id), now: now) {
                 logger.info(
                     "the org is busy; fewer calls at a time",
                     metadata: [
-                        LogKey.org: "\(org)", LogKey.concurrency: "\(orgs[org]!.concurrency.limit)",
+                        LogKey.org: "\(id)", LogKey.concurrency: "\(org.concurrency.limit)",
                         LogKey.reason: "\(error.reason)",
                     ])
-                applyLimit(org)
+                applyLimit(id)
             }
             if error.concernsTheOrg { count(failed: true, error, of: command, now) }
         case .unknown(let error):
@@ -198,10 +198,10 @@ extension DeliveryPipeline {
     }
 
     private func count(failed: Bool, _ error: CommandError?, of command: RouteCommand, _ now: Duration) {
-        let org = command.key.org
-        guard parksOrgs, orgs[org]!.policy.parking != nil, orgs[org]!.control.mode == .live else { return }
-        if orgs[org]!.breaker.ended(failed: failed, now: now) {
-            trouble(.breakerOpen, error, context: command.context, org)
+        let org = orgs[command.key.org]!
+        guard parksOrgs, org.policy.parking != nil, org.control.mode == .live else { return }
+        if org.breaker.ended(failed: failed, now: now) {
+            trouble(.breakerOpen, error, context: command.context, command.key.org)
         }
     }
 
@@ -356,7 +356,7 @@ extension DeliveryPipeline {
         if let context {
             let command = RouteCommand.probe(of: org, context: context, using: &generator)
             let result = await api.perform(command, timeout: orgs[org]!.policy.callTimeout)
-            switch Verdict(on: result, of: .delete, now: moment().wall) {
+            switch Verdict(on: result, result.document, of: .delete, now: moment().wall) {
             case .succeeded, .nothingCleared, .rejected: break
             case .configuration(let found), .token(let found), .unknown(let found): (isWell, error) = (false, found)
             case .transient(let found, let wish): (isWell, error, retryAfter) = (false, found, wish)

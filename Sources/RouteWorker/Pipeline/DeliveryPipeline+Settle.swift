@@ -18,7 +18,7 @@ extension DeliveryPipeline {
         let announcement: Announcement
         switch work.decoded {
         case .success(let command):
-            await markLaterDelete(of: command, ticket)
+            if let delete = laterDelete(of: command, ticket) { await mark(delete) }
             switch await complete(command, work, ticket) {
             case .ended(let ending):
                 announcement = Announcement(of: ending, for: command, work.delivery, settings)
@@ -190,19 +190,23 @@ extension DeliveryPipeline {
     }
 
     /// A route with a later delete behind it in its lane need not be made; the delete's mark tells the claim so.
-    private func markLaterDelete(of command: RouteCommand, _ ticket: Lanes.Ticket) async {
+    private func laterDelete(of command: RouteCommand, _ ticket: Lanes.Ticket) -> RouteCommand? {
         guard command.key.kind == .route, let issuedAt = command.issuedAt,
             orgs[command.key.org]!.control == .live
-        else { return }
+        else { return nil }
         for work in lanes.waiting(behind: ticket) {
             guard case .success(let delete) = work.decoded, delete.key.kind == .delete,
                 let deletedAt = delete.issuedAt, deletedAt > issuedAt, isLive(work),
                 delete.deadline.map({ $0 > moment().wall }) ?? true
             else { continue }
-            // Without the mark the route is made and then deleted, which is right too.
-            try? await store.mark(ClaimRequest(delete, lease: settings.lease, worker: settings.worker))
-            return
+            return delete
         }
+        return nil
+    }
+
+    private func mark(_ delete: RouteCommand) async {
+        // Without the mark the route is made and then deleted, which is right too.
+        try? await store.mark(ClaimRequest(delete, lease: settings.lease, worker: settings.worker))
     }
 
     /// Publishes the answers and, where the outcome asks for one or an answer has nowhere to go, the dead letter; all
@@ -286,9 +290,10 @@ extension DeliveryPipeline {
 
     private func call(_ command: RouteCommand, _ timeout: Duration) async -> CallResult {
         let began = moment().uptime
-        orgs[command.key.org]!.calls += 1
+        let org = orgs[command.key.org]!
+        org.calls += 1
         let result = await api.perform(command, timeout: timeout)
-        orgs[command.key.org]!.calls -= 1
+        org.calls -= 1
         metrics.called(for: command.key.org, took: moment().uptime - began, result)
         return result
     }

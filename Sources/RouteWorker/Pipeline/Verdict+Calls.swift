@@ -3,12 +3,21 @@
 import InteractionAPI
 import RoutingContract
 
+extension CallResult {
+    /// The JSON of the answer, where one came that is JSON.
+    var document: JSONDocument? {
+        if case .answered(let answer) = self { AnswerClassifier.document(of: answer) } else { nil }
+    }
+}
+
 extension Verdict {
     /// What a call's end means for its command, whether an answer came or not.
-    init(on result: CallResult, of kind: CommandKind, now: Timestamp) {
+    ///
+    /// - Parameter document: its ``CallResult/document``.
+    init(on result: CallResult, _ document: JSONDocument?, of kind: CommandKind, now: Timestamp) {
         switch result {
         case .answered(let answer):
-            self = AnswerClassifier.classify(kind: kind, answer: answer, now: now)
+            self = AnswerClassifier.classify(kind: kind, answer: answer, document: document, now: now)
         case .notSent(let failure):
             let error = CommandError(message: failure.message, reason: failure.reason)
             self =

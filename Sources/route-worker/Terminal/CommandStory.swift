@@ -31,7 +31,7 @@ struct CommandStory {
     }
 
     private var psrID: String? {
-        guard let response = standing.ending?.result.response,
+        guard let response = standing.ending?.result.response?.bytes,
             let object = try? JSONSerialization.jsonObject(with: Data(response)) as? [String: Any]
         else { return nil }
         return object["psrId"] as? String
@@ -54,7 +54,7 @@ struct CommandStory {
             }
             line("HTTP", result.httpStatus.map(String.init))
             line("psrId", psrID)
-            line("answer", result.response.map { String(decoding: $0.prefix(2000), as: UTF8.self) })
+            line("answer", result.response.map { String(decoding: $0.bytes.prefix(2000), as: UTF8.self) })
             line("worker", result.worker)
             line("received", result.receivedAt.rfc3339)
             line("completed", result.completedAt.rfc3339)
@@ -110,7 +110,7 @@ struct CommandStory {
                 fields["code"] = error.code
                 object["error"] = fields
             }
-            if let response = result.response {
+            if let response = result.response?.bytes {
                 object["response"] =
                     (try? JSONSerialization.jsonObject(with: Data(response), options: .fragmentsAllowed))
                     ?? String(decoding: response, as: UTF8.self)
