@@ -102,6 +102,25 @@ import Testing
         }
     }
 
+    @Test func aPausedOrgIsNotCalledForWhatIsNotTooLateAfterAll() async throws {
+        let now = Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        let lots = ScriptedLots()
+        // Parked when less time was given.
+        let parked = ParkedMessage(
+            message: PipelineStage.delivery(1, deadline: now + .seconds(3600)).message,
+            origin: DeliveryOrigin(queue: PipelineStage.queue, routingKey: PipelineStage.queue),
+            receivedAt: now, earlierDeliveries: 0, deadline: now)
+        lots.put(try parked.encoded(messageID: "m1"), in: Self.lot)
+        try await stage(lots: lots) { stage in
+            await say(.pause, to: stage)
+            #expect(await stage.pipeline.lookForLeftOvers())
+            try await until("the end of a look") { lots.log.contains("unsubscribe") }
+            #expect(stage.api.calls.isEmpty && lots.count(Self.lot) >= 1)
+            await say(.resume, to: stage)
+            try await until("the answer") { answers(stage) == ["call-1"] }
+        }
+    }
+
     @Test func callsUnderWayFinishWhenTheirOrgIsPaused() async throws {
         await stage { stage in
             stage.api.hold()

@@ -130,8 +130,11 @@ extension DeliveryPipeline {
         let org = orgs[command.key.org]!
         let now = moment()
         let control = org.control
-        // It was taken out to be told that it is too late. Where nothing is told, its turn comes with the others'.
-        if work.place.isOverdue, control.mode != .live { return .leave }
+        // For what is too late no call will be made.
+        let isTooLate = command.deadline.map { $0 - now.wall < org.policy.minimumCallTime } ?? false
+        // It was taken out to be told that it is too late. Where nothing is told, or its time was prolonged meanwhile, its turn
+        // comes with the others': an org that is not called must not be called for it.
+        if work.place.isOverdue, control.mode != .live || !isTooLate { return .leave }
         let isSetAside =
             switch work.place {
             case .overdue: false
@@ -147,9 +150,6 @@ extension DeliveryPipeline {
             pacing.token = nil
         }
         if isSetAside, maySetAside { return .setAside }
-        // For what is too late no call will be made.
-        let isTooLate =
-            work.place.isOverdue || command.deadline.map { $0 - now.wall < org.policy.minimumCallTime } ?? false
         switch control.mode {
         case .live where isTooLate: return .go
         case _ where control.isPaused:

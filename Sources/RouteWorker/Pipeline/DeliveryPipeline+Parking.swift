@@ -166,10 +166,11 @@ extension DeliveryPipeline {
         enter(work)
     }
 
-    /// When a call cannot be made in time any more, on the clock of the gate.
+    /// When a call cannot be made in time any more, on the clock of the gate: by the time of day, which has whole milliseconds,
+    /// just enough time is left until the next.
     private func overdueAt(_ deadline: Timestamp, _ org: OrgID) -> Duration {
         let now = moment()
-        return now.uptime + (deadline - now.wall) - orgs[org]!.policy.minimumCallTime
+        return now.uptime + (deadline - now.wall) - orgs[org]!.policy.minimumCallTime + .milliseconds(1)
     }
 
     // MARK: Setting aside
