@@ -16,39 +16,72 @@ public struct ConversationMark: Sendable, Hashable {
 
 /// What a batch must read before it can be decided.
 public struct BatchReads: Sendable {
-    /// Each once, sorted, so that workers that lock them do so in the same order.
+    /// Keys, each once and in the order in which they were named first.
+    struct Keys: Sendable {
+        private(set) var all: [KeyBytes] = []
+        private var indices: [KeyBytes: Int] = [:]
+
+        init(capacity: Int) {
+            all.reserveCapacity(capacity)
+            indices.reserveCapacity(capacity)
+        }
+
+        /// Where it stands; appends it unless it stands there already.
+        mutating func index(of key: KeyBytes) -> Int {
+            if let index = indices[key] { return index }
+            let index = all.count
+            all.append(key)
+            indices[key] = index
+            return index
+        }
+    }
+
+    /// Where that stands which an operation concerns; `nil` where it concerns none.
+    struct Place: Sendable {
+        var command: Int?
+        var mark: Int?
+    }
+
+    /// Each once.
     public let commands: [KeyBytes]
-    /// Each once, sorted. Holds every conversation whose mark the batch may read or write.
+    /// Each once. Holds every conversation whose mark the batch may read or write.
     public let marks: [KeyBytes]
     /// How many fencing tokens the batch may use up.
     public let claims: Int
+    /// One for each operation.
+    let places: [Place]
 
     public init(_ batch: [StoreOperation]) {
-        var commands: Set<KeyBytes> = []
-        var marks: Set<KeyBytes> = []
+        var commands = Keys(capacity: batch.count)
+        var marks = Keys(capacity: 0)
         var claims = 0
-        for operation in batch {
+        places = batch.map { operation in
             switch operation {
             case .claim(let request):
                 claims += 1
-                commands.insert(KeyBytes(request.key))
-                if request.issuedAt != nil { marks.insert(KeyBytes(request.conversationKey)) }
+                return Place(of: request, &commands, &marks)
             case .mark(let request):
-                commands.insert(KeyBytes(request.key))
-                if request.issuedAt != nil { marks.insert(KeyBytes(request.conversationKey)) }
+                return Place(of: request, &commands, &marks)
             case .record(_, let claim), .release(let claim, _):
-                commands.insert(KeyBytes(claim.key))
+                return Place(command: commands.index(of: KeyBytes(claim.key)))
             case .find(let key), .forget(let key, _):
-                commands.insert(KeyBytes(key))
+                return Place(command: commands.index(of: KeyBytes(key)))
             case .forgetMark(let conversation):
-                marks.insert(KeyBytes(conversation))
+                return Place(mark: marks.index(of: KeyBytes(conversation)))
             case .search, .purge:
-                break
+                return Place()
             }
         }
-        self.commands = commands.sorted()
-        self.marks = marks.sorted()
+        self.commands = commands.all
+        self.marks = marks.all
         self.claims = claims
+    }
+}
+
+extension BatchReads.Place {
+    fileprivate init(of request: ClaimRequest, _ commands: inout BatchReads.Keys, _ marks: inout BatchReads.Keys) {
+        command = commands.index(of: KeyBytes(request.key))
+        if request.issuedAt != nil { mark = marks.index(of: KeyBytes(request.conversationKey)) }
     }
 }
 
@@ -57,26 +90,26 @@ public struct BatchReads: Sendable {
 /// Purges and searches are not decided here, since they concern what nobody named: a store runs them itself, after the
 /// writes.
 public struct BatchDecisions {
-    /// A command, as it was found and as it is to be.
+    /// A command, as it is to be.
     public struct Command {
-        /// `nil` where there was none or it cannot be read.
-        public let found: CommandRecord?
+        /// Whether anything was there that can be read.
+        public let isFound: Bool
         /// Why the record that is there cannot be read; operations on it fail alone.
         public let problem: StoreError?
-        /// `nil` where there is to be none.
+        /// `nil` where there is to be none, and where it cannot be read.
         public fileprivate(set) var record: CommandRecord?
         /// Set for a command that is new: when a purge first looks at it.
         public fileprivate(set) var firstLook: Timestamp?
         public fileprivate(set) var isChanged = false
 
-        public init(_ found: CommandRecord?) {
-            self.found = found
+        public init(_ found: consuming CommandRecord?) {
+            isFound = found != nil
             record = found
             problem = nil
         }
 
         public init(problem: StoreError) {
-            found = nil
+            isFound = false
             record = nil
             self.problem = problem
         }
@@ -90,112 +123,109 @@ public struct BatchDecisions {
         public init(_ found: ConversationMark?) { mark = found }
     }
 
-    public private(set) var commands: [KeyBytes: Command]
-    public private(set) var marks: [KeyBytes: Mark]
+    /// Index for index with ``BatchReads/commands``.
+    public private(set) var commands: [Command]
+    /// Index for index with ``BatchReads/marks``.
+    public private(set) var marks: [Mark]
+    private let places: [BatchReads.Place]
     private var nextToken: Int64
     private let now: Timestamp
     private let retention: Retention
 
     /// - Parameters:
-    ///   - commands: what was found for ``BatchReads/commands``; a key that is missing was not found.
+    ///   - commands: what was found for ``BatchReads/commands``.
     ///   - marks: likewise for ``BatchReads/marks``.
     ///   - firstToken: the first of ``BatchReads/claims`` fencing tokens, all higher than any given before.
     ///   - now: the store's time.
     public init(
-        commands: [KeyBytes: Command], marks: [KeyBytes: Mark], firstToken: Int64, at now: Timestamp,
+        _ reads: BatchReads, commands: [Command], marks: [Mark], firstToken: Int64, at now: Timestamp,
         keeping retention: Retention
     ) {
+        precondition(commands.count == reads.commands.count && marks.count == reads.marks.count, "all was read")
         self.commands = commands
         self.marks = marks
+        places = reads.places
         nextToken = firstToken
         self.now = now
         self.retention = retention
     }
 
-    /// `nil` for a purge and a search.
-    public mutating func perform(_ operation: StoreOperation) -> StoreReply? {
+    /// The batch that the reads were for. `nil` in place of the reply to a purge and a search.
+    public mutating func perform(_ batch: [StoreOperation]) -> [StoreReply?] {
+        batch.indices.map { perform(batch[$0], at: places[$0]) }
+    }
+
+    private mutating func perform(_ operation: StoreOperation, at place: BatchReads.Place) -> StoreReply? {
+        guard let command = place.command else {
+            // What concerns a mark alone is a wish to forget it.
+            return place.mark.map { .forgot(forgetMark($0)) }
+        }
+        if let problem = commands[command].problem { return .failed(problem) }
         switch operation {
         case .claim(let request):
-            let key = KeyBytes(request.key)
-            if let problem = commands[key]?.problem { return .failed(problem) }
-            return .claim(claim(request, key))
+            return .claim(claim(request, command, place.mark))
         case .record(let result, let claim):
-            let key = KeyBytes(claim.key)
-            if let problem = commands[key]?.problem { return .failed(problem) }
-            switch CommandRecord.record(
-                result, under: claim, finding: commands[key]?.record, at: now, keeping: retention)
-            {
-            case .write(let record): write(record, key)
+            let decision = CommandRecord.record(
+                result, under: claim, finding: &commands[command].record, at: now, keeping: retention)
+            switch decision {
+            case .write: commands[command].isChanged = true
             case .alreadyRecorded: break
             case .lost: return .fencing(.lost)
             }
             return .fencing(.held)
         case .release(let claim, let release):
-            let key = KeyBytes(claim.key)
-            if let problem = commands[key]?.problem { return .failed(problem) }
-            switch CommandRecord.release(
-                claim, as: release, finding: commands[key]?.record, at: now, keeping: retention)
-            {
-            case .write(let record): write(record, key)
-            case .forget: write(nil, key)
+            let decision = CommandRecord.release(
+                claim, as: release, finding: &commands[command].record, at: now, keeping: retention)
+            switch decision {
+            case .write, .forget: commands[command].isChanged = true
             case .alreadyReleased: break
             case .lost: return .fencing(.lost)
             }
             return .fencing(.held)
         case .mark(let request):
-            let command = commands[KeyBytes(request.key)]
-            if let problem = command?.problem { return .failed(problem) }
-            if let mark = CommandRecord.mark(request, finding: command?.record) { leave(mark, request.conversationKey) }
+            if let issuedAt = CommandRecord.mark(request, finding: commands[command].record) {
+                leave(issuedAt, place.mark)
+            }
             return .marked
-        case .find(let key):
-            let command = commands[KeyBytes(key)]
-            if let problem = command?.problem { return .failed(problem) }
-            return .found(command?.record)
-        case .forget(let key, let tag):
-            let command = commands[KeyBytes(key)]
-            if let problem = command?.problem { return .failed(problem) }
-            let (result, record) = CommandRecord.forget(tag, finding: command?.record, at: now)
-            if let record { write(record, KeyBytes(key)) }
+        case .find:
+            return .found(commands[command].record)
+        case .forget(_, let tag):
+            let result = CommandRecord.forget(tag, finding: &commands[command].record, at: now)
+            if result == .forgotten { commands[command].isChanged = true }
             return .forgot(result)
-        case .forgetMark(let conversation):
-            let key = KeyBytes(conversation)
-            guard marks[key]?.mark != nil else { return .forgot(.nothing) }
-            marks[key]?.mark = nil
-            marks[key]?.isChanged = true
-            return .forgot(.forgotten)
-        case .search, .purge:
+        case .forgetMark, .search, .purge:
             return nil
         }
     }
 
-    private mutating func claim(_ request: ClaimRequest, _ key: KeyBytes) -> ClaimResult {
-        let found = commands[key]?.record
-        let latestDelete =
-            request.canBeSuperseded ? marks[KeyBytes(request.conversationKey)]?.mark?.issuedAt : nil
+    private mutating func claim(_ request: ClaimRequest, _ command: Int, _ mark: Int?) -> ClaimResult {
+        let isNew = commands[command].record == nil
+        let latestDelete = request.canBeSuperseded ? mark.flatMap { marks[$0].mark?.issuedAt } : nil
         let decision = CommandRecord.claim(
-            request, finding: found, latestDelete: latestDelete, token: nextToken, at: now, keeping: retention)
-        guard let record = decision.record else { return decision.result }
-        if record.token == nextToken { nextToken += 1 }
-        write(record, key)
-        if found == nil {
-            commands[key]?.firstLook = CommandRecord.firstLook(request, at: now, keeping: retention)
-        }
-        if let mark = decision.mark { leave(mark, request.conversationKey) }
+            request, finding: &commands[command].record, latestDelete: latestDelete, token: nextToken, at: now,
+            keeping: retention)
+        guard decision.isWrite else { return decision.result }
+        commands[command].isChanged = true
+        if commands[command].record?.token == nextToken { nextToken += 1 }
+        if isNew { commands[command].firstLook = CommandRecord.firstLook(request, at: now, keeping: retention) }
+        if let issuedAt = decision.mark { leave(issuedAt, mark) }
         return decision.result
     }
 
-    private mutating func write(_ record: CommandRecord?, _ key: KeyBytes) {
-        commands[key, default: Command(nil)].record = record
-        commands[key]?.isChanged = true
-    }
-
-    private mutating func leave(_ issuedAt: Timestamp, _ conversation: ConversationKey) {
-        let key = KeyBytes(conversation)
+    private mutating func leave(_ issuedAt: Timestamp, _ mark: Int?) {
+        guard let mark else { return }
         let keepUntil = CommandRecord.keepMark(issuedAt, at: now, keeping: retention)
-        let found = marks[key]?.mark
-        marks[key, default: Mark(nil)].mark = ConversationMark(
+        let found = marks[mark].mark
+        marks[mark].mark = ConversationMark(
             issuedAt: max(found?.issuedAt ?? issuedAt, issuedAt),
             keepUntil: max(found?.keepUntil ?? keepUntil, keepUntil))
-        marks[key]?.isChanged = true
+        marks[mark].isChanged = true
+    }
+
+    private mutating func forgetMark(_ mark: Int) -> Forgetting {
+        guard marks[mark].mark != nil else { return .nothing }
+        marks[mark].mark = nil
+        marks[mark].isChanged = true
+        return .forgotten
     }
 }

@@ -1,47 +1,41 @@
 // Integers and strings as bytes, for the codecs: zigzag LEB128, and a length before UTF-8.
 
-struct ByteWriter {
-    var bytes: [UInt8] = []
-
-    init(capacity: Int) {
-        bytes.reserveCapacity(capacity)
-    }
-
-    /// Goes on behind these.
-    init(bytes: [UInt8]) {
-        self.bytes = bytes
-    }
-
+extension [UInt8] {
     mutating func write(_ value: Int64) {
         var rest = UInt64(bitPattern: value << 1 ^ value >> 63)
         while rest >= 0x80 {
-            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            append(UInt8(truncatingIfNeeded: rest) | 0x80)
             rest >>= 7
         }
-        bytes.append(UInt8(rest))
+        append(UInt8(rest))
     }
 
     mutating func write(_ text: String) {
         write(Int64(text.utf8.count))
-        bytes.append(contentsOf: text.utf8)
+        append(contentsOf: text.utf8)
     }
 
     /// A length, then the bytes.
     mutating func write(counted value: [UInt8]) {
         write(Int64(value.count))
-        bytes.append(contentsOf: value)
+        append(contentsOf: value)
     }
 }
 
 /// `nil` where the bytes are cut short or say what cannot be. Never traps.
 struct ByteReader {
-    let bytes: [UInt8]
-    var position: Int
+    private let bytes: ArraySlice<UInt8>
+    private var position: Int
 
-    var isAtEnd: Bool { position == bytes.count }
+    init(_ bytes: ArraySlice<UInt8>) {
+        self.bytes = bytes
+        position = bytes.startIndex
+    }
+
+    var isAtEnd: Bool { position == bytes.endIndex }
 
     mutating func readByte() -> UInt8? {
-        guard position < bytes.count else { return nil }
+        guard position < bytes.endIndex else { return nil }
         defer { position += 1 }
         return bytes[position]
     }
@@ -66,7 +60,7 @@ struct ByteReader {
     }
 
     mutating func readBytes(count: Int) -> ArraySlice<UInt8>? {
-        guard count >= 0, count <= bytes.count - position else { return nil }
+        guard count >= 0, count <= bytes.endIndex - position else { return nil }
         defer { position += count }
         return bytes[position..<position + count]
     }

@@ -252,10 +252,7 @@ public struct CommandHistory: Sendable, Hashable {
     private mutating func append(_ entry: [UInt8]) {
         if Int(bytes[2]) < Self.keptFirst + Self.keptLast {
             bytes[2] += 1
-            var writer = ByteWriter(bytes: bytes)
-            bytes = []
-            writer.write(counted: entry)
-            bytes = writer.bytes
+            bytes.write(counted: entry)
         } else if var encoded = encodedEntries {
             encoded.remove(at: Self.keptFirst)
             write(encoded.map(Array.init) + [entry], dropped: dropped + 1)
@@ -263,21 +260,21 @@ public struct CommandHistory: Sendable, Hashable {
     }
 
     private mutating func write(_ encoded: [[UInt8]], dropped: Int) {
-        var writer = ByteWriter(capacity: bytes.count + 64)
-        writer.bytes.append(contentsOf: bytes.prefix(2))
-        writer.bytes.append(UInt8(encoded.count))
-        withUnsafeBytes(of: UInt32(clamping: dropped).bigEndian) { writer.bytes.append(contentsOf: $0) }
-        if let conversation { writer.bytes.append(contentsOf: conversation.bytes) }
-        for entry in encoded { writer.write(counted: entry) }
-        bytes = writer.bytes
+        var all: [UInt8] = []
+        all.reserveCapacity(bytes.count + 64)
+        all.append(contentsOf: bytes.prefix(2))
+        all.append(UInt8(encoded.count))
+        withUnsafeBytes(of: UInt32(clamping: dropped).bigEndian) { all.append(contentsOf: $0) }
+        if let conversation { all.append(contentsOf: conversation.bytes) }
+        for entry in encoded { all.write(counted: entry) }
+        bytes = all
     }
 
     /// `nil` where they do not add up.
     private var encodedEntries: [ArraySlice<UInt8>]? {
         guard isReadable else { return nil }
         let isNamed = bytes[1] & Self.hasConversation != 0
-        var reader = ByteReader(
-            bytes: bytes, position: Self.headerSize + (isNamed ? ConversationTag.size : 0))
+        var reader = ByteReader(bytes.dropFirst(Self.headerSize + (isNamed ? ConversationTag.size : 0)))
         var encoded: [ArraySlice<UInt8>] = []
         encoded.reserveCapacity(Int(bytes[2]))
         for _ in 0..<bytes[2] {

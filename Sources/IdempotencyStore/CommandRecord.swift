@@ -70,15 +70,15 @@ public struct CommandRecord: Sendable, Hashable {
 /// What a request for a claim leads to.
 public struct ClaimDecision: Sendable, Hashable {
     public var result: ClaimResult
-    /// The record to write; `nil` leaves everything as it is.
-    public var record: CommandRecord?
+    /// Whether the record is to be written; otherwise everything is as it was.
+    public var isWrite = true
     /// The mark to leave for the conversation, unless a later one stands there.
     public var mark: Timestamp?
 }
 
 /// What a record leads to.
 public enum RecordDecision: Sendable, Hashable {
-    case write(CommandRecord)
+    case write
     /// It stands there already.
     case alreadyRecorded
     case lost
@@ -86,106 +86,125 @@ public enum RecordDecision: Sendable, Hashable {
 
 /// What a release leads to.
 public enum ReleaseDecision: Sendable, Hashable {
-    case write(CommandRecord)
+    case write
     case forget
     case alreadyReleased
     case lost
 }
 
+// Every decision changes the record in place to what is to be written.
 extension CommandRecord {
     /// Decides about a claim.
     ///
     /// - Parameters:
     ///   - record: what is remembered of the command; `nil` when it was never seen or is forgotten.
     ///   - latestDelete: the mark of the command's conversation; only asked for where ``ClaimRequest/canBeSuperseded``.
-    ///   - token: higher than every token given so far. It is used up if the decision's record carries it.
+    ///   - token: higher than every token given so far. It is used up if the record carries it afterwards.
     ///   - now: the store's time.
     public static func claim(
-        _ request: ClaimRequest, finding record: CommandRecord?, latestDelete: Timestamp?, token: Int64,
+        _ request: ClaimRequest, finding record: inout CommandRecord?, latestDelete: Timestamp?, token: Int64,
         at now: Timestamp, keeping retention: Retention
     ) -> ClaimDecision {
-        let isFirst = record == nil
-        var next =
-            record
-            ?? CommandRecord(
-                fingerprint: request.fingerprint, state: .released(before: nil), token: 0, attempts: 0,
-                mayHaveTakenEffect: false, replay: 0, nonce: nil, worker: "", keepUntil: now)
-        guard next.fingerprint == request.fingerprint else {
-            next.note(.conflict, request, at: now)
-            return ClaimDecision(result: .conflict, record: next)
+        if let decision = record?.claim(
+            request, latestDelete: latestDelete, token: token, at: now, keeping: retention)
+        {
+            return decision
+        }
+        var first = CommandRecord(
+            fingerprint: request.fingerprint, state: .released(before: nil), token: 0, attempts: 0,
+            mayHaveTakenEffect: false, replay: 0, nonce: nil, worker: "", keepUntil: now)
+        var decision = first.claim(
+            request, latestDelete: latestDelete, token: token, at: now, keeping: retention)
+        decision.mark = request.mark
+        record = first
+        return decision
+    }
+
+    private mutating func claim(
+        _ request: ClaimRequest, latestDelete: Timestamp?, token: Int64, at now: Timestamp,
+        keeping retention: Retention
+    ) -> ClaimDecision {
+        guard fingerprint == request.fingerprint else {
+            note(.conflict, request, at: now)
+            return ClaimDecision(result: .conflict)
         }
 
-        var before: Ending?
+        let before: Ending?
         var isInterrupted = false
         var kind = ClaimNote.Kind.acquired
-        switch next.state {
+        switch state {
         case .claimed(let until, let ending):
             before = ending
-            let isAskedAgain = request.nonce != nil && request.nonce == next.nonce
+            let isAskedAgain = request.nonce != nil && request.nonce == nonce
             kind = isAskedAgain ? .askedAgain : .interrupted
             if !isAskedAgain {
-                guard now >= until else { return ClaimDecision(result: .inProgress(until - now)) }
+                guard now >= until else { return ClaimDecision(result: .inProgress(until - now), isWrite: false) }
                 isInterrupted = true
-                next.mayHaveTakenEffect = true
+                mayHaveTakenEffect = true
             }
         case .released(let ending):
             before = ending
         case .completed(let ending):
             guard request.reopens(ending) else {
-                next.note(.duplicate, request, at: now)
-                return ClaimDecision(result: .completed(ending.result, replay: ending.replay), record: next)
+                note(.duplicate, request, at: now)
+                return ClaimDecision(result: .completed(ending.result, replay: ending.replay))
             }
             kind = .reopened
             before = ending
-            next.attempts = 0
+            attempts = 0
         }
         if let made = request.callsMade {
-            next.attempts = max(next.attempts, made.attempts)
-            next.mayHaveTakenEffect = next.mayHaveTakenEffect || made.mayHaveTakenEffect
+            attempts = max(attempts, made.attempts)
+            mayHaveTakenEffect = mayHaveTakenEffect || made.mayHaveTakenEffect
         }
         let until = now + request.lease
-        next.state = .claimed(until: until, before: before)
-        next.token = token
-        next.replay = max(next.replay, request.replay)
-        next.nonce = request.nonce
-        next.worker = request.worker
-        next.keepUntil = until + retention.failed
+        state = .claimed(until: until, before: before)
+        self.token = token
+        replay = max(replay, request.replay)
+        nonce = request.nonce
+        worker = request.worker
+        keepUntil = until + retention.failed
 
-        let claim = Claim(
-            key: request.key, token: token, attempts: next.attempts, mayHaveTakenEffect: next.mayHaveTakenEffect)
+        let claim = Claim(key: request.key, token: token, attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
         let result: ClaimResult
         if isInterrupted {
             result = .interrupted(claim)
-        } else if !next.mayHaveTakenEffect, request.isSuperseded(by: latestDelete) {
+        } else if !mayHaveTakenEffect, request.isSuperseded(by: latestDelete) {
             result = .superseded(claim)
             kind = .superseded
         } else {
             result = .acquired(claim)
         }
-        next.history.belong(to: ConversationTag(request.conversationKey))
-        next.history.note(request.untoldCalls)
+        history.belong(to: ConversationTag(request.conversationKey))
+        history.note(request.untoldCalls)
         let note = ClaimNote(kind: kind, worker: request.worker, delivery: request.delivery, replay: request.replay)
-        next.history.note(.claimed(note), at: now)
-        return ClaimDecision(result: result, record: next, mark: isFirst ? request.mark : nil)
+        history.note(.claimed(note), at: now)
+        return ClaimDecision(result: result)
     }
 
     /// Decides about recording a result.
     public static func record(
-        _ result: CommandResult, under claim: Claim, finding record: CommandRecord?, at now: Timestamp,
+        _ result: CommandResult, under claim: Claim, finding record: inout CommandRecord?, at now: Timestamp,
         keeping retention: Retention
     ) -> RecordDecision {
-        guard var record, record.token == claim.token else { return .lost }
-        switch record.state {
+        record?.complete(with: result, under: claim, at: now, keeping: retention) ?? .lost
+    }
+
+    private mutating func complete(
+        with result: CommandResult, under claim: Claim, at now: Timestamp, keeping retention: Retention
+    ) -> RecordDecision {
+        guard token == claim.token else { return .lost }
+        switch state {
         case .claimed(let until, _):
             // Whoever finds the lease over takes the command over at any moment, so a late result needs a claim first.
             guard now < until else { return .lost }
-            record.state = .completed(Ending(result: result, replay: record.replay))
-            record.attempts = max(record.attempts, result.attempts)
-            if result.outcome == .unknown { record.mayHaveTakenEffect = true }
-            record.keepUntil = now + (result.needsDeadLetter ? retention.failed : retention.succeeded)
-            record.history.note(claim.calls)
-            record.history.note(.ended(result.outcome, replay: record.replay), at: now)
-            return .write(record)
+            state = .completed(Ending(result: result, replay: replay))
+            attempts = max(attempts, result.attempts)
+            if result.outcome == .unknown { mayHaveTakenEffect = true }
+            keepUntil = now + (result.needsDeadLetter ? retention.failed : retention.succeeded)
+            history.note(claim.calls)
+            history.note(.ended(result.outcome, replay: replay), at: now)
+            return .write
         case .released:
             return .lost
         case .completed:
@@ -195,55 +214,67 @@ extension CommandRecord {
 
     /// Decides about giving a claim back.
     public static func release(
-        _ claim: Claim, as release: Release, finding record: CommandRecord?, at now: Timestamp,
+        _ claim: Claim, as release: Release, finding record: inout CommandRecord?, at now: Timestamp,
         keeping retention: Retention
     ) -> ReleaseDecision {
-        guard var record, record.token == claim.token else { return .lost }
+        let decision = record?.release(claim, as: release, at: now, keeping: retention) ?? .lost
+        if decision == .forget { record = nil }
+        return decision
+    }
+
+    private mutating func release(
+        _ claim: Claim, as release: Release, at now: Timestamp, keeping retention: Retention
+    ) -> ReleaseDecision {
+        guard token == claim.token else { return .lost }
         let before: Ending?
-        switch record.state {
+        switch state {
         case .claimed(_, let ending): before = ending
         case .released: return .alreadyReleased
         case .completed: return .lost
         }
         switch release {
         case .forRetry(let attempts, let mayHaveTakenEffect):
-            record.attempts = max(record.attempts, attempts)
-            if mayHaveTakenEffect { record.mayHaveTakenEffect = true }
-            record.state = .released(before: before)
+            self.attempts = max(self.attempts, attempts)
+            if mayHaveTakenEffect { self.mayHaveTakenEffect = true }
+            state = .released(before: before)
         case .unbound:
-            let hasEnded = before.map { !record.mayHaveTakenEffect || $0.result.outcome == .unknown } ?? false
-            if record.attempts == 0, hasEnded, let before {
-                record.state = .completed(before)
-                record.replay = before.replay
-                record.attempts = before.result.attempts
-            } else if record.attempts == 0, !record.mayHaveTakenEffect {
+            let hasEnded = before.map { !mayHaveTakenEffect || $0.result.outcome == .unknown } ?? false
+            if attempts == 0, hasEnded, let before {
+                state = .completed(before)
+                replay = before.replay
+                attempts = before.result.attempts
+            } else if attempts == 0, !mayHaveTakenEffect {
                 return .forget
             } else {
-                record.state = .released(before: before)
+                state = .released(before: before)
             }
         }
         let isFailed = before.map(\.result.needsDeadLetter) ?? false
-        record.keepUntil =
-            now + (isFailed || record.mayHaveTakenEffect ? retention.failed : retention.succeeded)
-        record.history.note(claim.calls)
-        record.history.note(.released(unbound: release == .unbound), at: now)
-        return .write(record)
+        keepUntil = now + (isFailed || mayHaveTakenEffect ? retention.failed : retention.succeeded)
+        history.note(claim.calls)
+        history.note(.released(unbound: release == .unbound), at: now)
+        return .write
     }
 
-    /// Decides about removing what a command holds of a person; see ``StoreInspection/forget(_:of:)``.
+    /// Decides about removing what a command holds of a person; see ``StoreInspection/forget(_:of:)``. The record is to be
+    /// written if the answer is ``Forgetting/forgotten``.
     public static func forget(
-        _ tag: ConversationTag, finding record: CommandRecord?, at now: Timestamp
-    ) -> (result: Forgetting, record: CommandRecord?) {
-        guard var record, record.history.isOf(tag) else { return (.nothing, nil) }
-        switch record.state {
+        _ tag: ConversationTag, finding record: inout CommandRecord?, at now: Timestamp
+    ) -> Forgetting {
+        record?.forget(tag, at: now) ?? .nothing
+    }
+
+    private mutating func forget(_ tag: ConversationTag, at now: Timestamp) -> Forgetting {
+        guard history.isOf(tag) else { return .nothing }
+        switch state {
         // What its holder records could not be found again if the tag were gone; a later claim brings its own.
-        case .claimed: return (.underWay, nil)
-        case .released(let before): record.state = .released(before: before?.withoutPerson)
-        case .completed(let ending): record.state = .completed(ending.withoutPerson)
+        case .claimed: return .underWay
+        case .released(let before): state = .released(before: before?.withoutPerson)
+        case .completed(let ending): state = .completed(ending.withoutPerson)
         }
-        record.history.forgetConversation()
-        record.history.note(.forgotten, at: now)
-        return (.forgotten, record)
+        history.forgetConversation()
+        history.note(.forgotten, at: now)
+        return .forgotten
     }
 
     /// Notes a delivery that leads to no claim.

@@ -25,48 +25,49 @@ enum HistoryCodec {
     }
 
     static func encode(_ entry: HistoryEntry) -> [UInt8] {
-        var writer = ByteWriter(capacity: 64)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(64)
         func begin(_ kind: Kind) {
-            writer.bytes.append(kind.rawValue)
-            writer.write(entry.at.milliseconds)
+            bytes.append(kind.rawValue)
+            bytes.write(entry.at.milliseconds)
         }
         switch entry.event {
         case .claimed(let claim):
             begin(.claimed)
-            writer.bytes.append(claim.kind.rawValue)
-            writer.write(claim.worker)
-            writer.write(Int64(claim.replay))
-            write(claim.delivery, to: &writer)
+            bytes.append(claim.kind.rawValue)
+            bytes.write(claim.worker)
+            bytes.write(Int64(claim.replay))
+            write(claim.delivery, to: &bytes)
         case .called(let call):
             begin(.called)
-            write(call, to: &writer)
+            write(call, to: &bytes)
         case .released(let unbound):
             begin(.released)
-            writer.bytes.append(unbound ? 1 : 0)
+            bytes.append(unbound ? 1 : 0)
         case .ended(let outcome, let replay):
             begin(.ended)
-            writer.bytes.append(outcome.code)
-            writer.write(Int64(replay))
+            bytes.append(outcome.code)
+            bytes.write(Int64(replay))
         case .seenAgain(let again):
             begin(.seenAgain)
-            writer.bytes.append(again.kind.rawValue)
-            writer.write(Int64(again.count))
-            writer.write(again.lastAt.milliseconds)
-            writer.write(again.worker)
-            write(again.delivery, to: &writer)
+            bytes.append(again.kind.rawValue)
+            bytes.write(Int64(again.count))
+            bytes.write(again.lastAt.milliseconds)
+            bytes.write(again.worker)
+            write(again.delivery, to: &bytes)
         case .forgotten:
             begin(.forgotten)
         case .other(let kind):
             // Only a newer version makes these; they are kept as bytes and never come here to be written.
-            writer.bytes.append(kind)
-            writer.write(entry.at.milliseconds)
+            bytes.append(kind)
+            bytes.write(entry.at.milliseconds)
         }
-        return writer.bytes
+        return bytes
     }
 
     /// `nil` for bytes that are cut short or say what cannot be. Never traps.
     static func decode(_ bytes: ArraySlice<UInt8>) -> HistoryEntry? {
-        var reader = ByteReader(bytes: Array(bytes), position: 0)
+        var reader = ByteReader(bytes)
         guard let code = reader.readByte(), let at = reader.readInteger() else { return nil }
         let time = Timestamp(milliseconds: at)
         guard let event = readEvent(code, at: time, &reader) else { return nil }
@@ -106,7 +107,7 @@ enum HistoryCodec {
         }
     }
 
-    private static func write(_ call: CallNote, to writer: inout ByteWriter) {
+    private static func write(_ call: CallNote, to bytes: inout [UInt8]) {
         var flags: CallFlags = []
         var status: Int?
         switch call.end {
@@ -118,12 +119,12 @@ enum HistoryCodec {
         }
         if call.isClearing { flags.insert(.isClearing) }
         if call.code != nil { flags.insert(.code) }
-        writer.bytes.append(flags.rawValue)
-        writer.write(call.duration.wholeMilliseconds)
-        writer.write(Int64(call.refusedRequests))
-        if let status { writer.write(Int64(status)) }
-        if let code = call.code { writer.write(Int64(code)) }
-        writer.write(call.reason)
+        bytes.append(flags.rawValue)
+        bytes.write(call.duration.wholeMilliseconds)
+        bytes.write(Int64(call.refusedRequests))
+        if let status { bytes.write(Int64(status)) }
+        if let code = call.code { bytes.write(Int64(code)) }
+        bytes.write(call.reason)
     }
 
     private static func readCall(_ reader: inout ByteReader, startedAt: Timestamp) -> CallNote? {
@@ -147,10 +148,10 @@ enum HistoryCodec {
     }
 
     /// When it was received, before or after the entry's own time, is written in full: the clocks are two.
-    private static func write(_ delivery: DeliveryNote, to writer: inout ByteWriter) {
-        writer.write(Int64(delivery.earlierDeliveries))
-        writer.bytes.append(delivery.receivedAt == nil ? 0 : 1)
-        if let receivedAt = delivery.receivedAt { writer.write(receivedAt.milliseconds) }
+    private static func write(_ delivery: DeliveryNote, to bytes: inout [UInt8]) {
+        bytes.write(Int64(delivery.earlierDeliveries))
+        bytes.append(delivery.receivedAt == nil ? 0 : 1)
+        if let receivedAt = delivery.receivedAt { bytes.write(receivedAt.milliseconds) }
     }
 
     private static func readDelivery(_ reader: inout ByteReader) -> DeliveryNote? {

@@ -61,19 +61,21 @@ public final class InMemoryStoreBackend: StoreBackend {
         case .claim(let request):
             return claim(request, in: &memory, at: now)
         case .record(let result, let claim):
+            var record = memory.commands[claim.key]?.record
             let decision = CommandRecord.record(
-                result, under: claim, finding: memory.commands[claim.key]?.record, at: now, keeping: retention)
+                result, under: claim, finding: &record, at: now, keeping: retention)
             switch decision {
-            case .write(let record): memory.commands[claim.key]?.record = record
+            case .write: write(record, claim.key, in: &memory)
             case .alreadyRecorded: break
             case .lost: return .fencing(.lost)
             }
             return .fencing(.held)
         case .release(let claim, let release):
+            var record = memory.commands[claim.key]?.record
             let decision = CommandRecord.release(
-                claim, as: release, finding: memory.commands[claim.key]?.record, at: now, keeping: retention)
+                claim, as: release, finding: &record, at: now, keeping: retention)
             switch decision {
-            case .write(let record): memory.commands[claim.key]?.record = record
+            case .write: write(record, claim.key, in: &memory)
             case .forget: forget(claim.key, in: &memory)
             case .alreadyReleased: break
             case .lost: return .fencing(.lost)
@@ -94,8 +96,9 @@ public final class InMemoryStoreBackend: StoreBackend {
             let found = org.filter { $0.value.record.history.isOf(search.tag) }
             return .searched(SearchStep(commands: Array(found.keys), seen: org.count))
         case .forget(let key, let tag):
-            let (result, record) = CommandRecord.forget(tag, finding: memory.commands[key]?.record, at: now)
-            if let record { memory.commands[key]?.record = record }
+            var record = memory.commands[key]?.record
+            let result = CommandRecord.forget(tag, finding: &record, at: now)
+            if result == .forgotten { write(record, key, in: &memory) }
             return .forgot(result)
         case .forgetMark(let conversation):
             return .forgot(memory.marks.removeValue(forKey: conversation) == nil ? .nothing : .forgotten)
@@ -105,23 +108,28 @@ public final class InMemoryStoreBackend: StoreBackend {
     }
 
     private func claim(_ request: ClaimRequest, in memory: inout Memory, at now: Timestamp) -> StoreReply {
-        let found = memory.commands[request.key]?.record
+        var record = memory.commands[request.key]?.record
+        let isNew = record == nil
         let decision = CommandRecord.claim(
-            request, finding: found,
+            request, finding: &record,
             latestDelete: request.canBeSuperseded ? memory.marks[request.conversationKey]?.issuedAt : nil,
             token: memory.lastToken + 1, at: now, keeping: retention)
-        guard let record = decision.record else { return .claim(decision.result) }
-        if found == nil {
+        guard decision.isWrite, let record else { return .claim(decision.result) }
+        if isNew {
             guard hasRoom(for: decision.mark == nil ? 1 : 2, in: &memory, at: now) else { return .failed(isFull) }
             let lookAt = CommandRecord.firstLook(request, at: now, keeping: retention)
             memory.commands[request.key] = Command(record: record, lookAt: lookAt)
             memory.looks.insert(.command(request.key), at: lookAt)
         } else {
-            memory.commands[request.key]?.record = record
+            write(record, request.key, in: &memory)
         }
         memory.lastToken = max(memory.lastToken, record.token)
         if let mark = decision.mark { leave(mark, for: request.conversationKey, in: &memory, at: now) }
         return .claim(decision.result)
+    }
+
+    private func write(_ record: CommandRecord?, _ key: CommandKey, in memory: inout Memory) {
+        if let record { memory.commands[key]?.record = record }
     }
 
     private func leave(

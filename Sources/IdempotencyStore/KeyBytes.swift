@@ -39,9 +39,13 @@ public struct KeyBytes: Sendable, Hashable, Comparable {
         bytes = Array(key.org.description.utf8) + Array(key.conversation.utf8)
     }
 
-    /// At once, and not byte by byte as an array does.
+    /// The last 16 bytes, as two numbers: of a command they are its RequestId, which tells it from nearly every other.
     public func hash(into hasher: inout Hasher) {
-        bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
+        bytes.withUnsafeBytes { bytes in
+            guard bytes.count >= 16 else { return hasher.combine(bytes: bytes) }
+            hasher.combine(bytes.loadUnaligned(fromByteOffset: bytes.count - 16, as: UInt64.self))
+            hasher.combine(bytes.loadUnaligned(fromByteOffset: bytes.count - 8, as: UInt64.self))
+        }
     }
 
     public static func < (left: KeyBytes, right: KeyBytes) -> Bool {

@@ -20,6 +20,13 @@ public enum RecordCodec {
     }
 
     public static func encode(_ record: CommandRecord) -> [UInt8] {
+        var bytes: [UInt8] = []
+        encode(record, to: &bytes)
+        return bytes
+    }
+
+    /// Appends what `encode(_:)` returns.
+    public static func encode(_ record: CommandRecord, to bytes: inout [UInt8]) {
         let code: UInt8
         var until: Timestamp?
         let ending: CommandRecord.Ending?
@@ -34,33 +41,32 @@ public enum RecordCodec {
         if ending != nil { flags.insert(.ending) }
 
         let result = ending.map { ResultCodec.encode($0.result) }
-        var writer = ByteWriter(capacity: 96 + (result?.count ?? 0))
-        writer.bytes.append(format)
-        writer.bytes.append(code)
-        writer.bytes.append(flags.rawValue)
-        writer.bytes.append(contentsOf: record.fingerprint.bytes)
-        if let until { writer.write(until.milliseconds) }
-        writer.write(record.token)
-        writer.write(Int64(record.attempts))
-        writer.write(Int64(record.replay))
-        if let nonce = record.nonce { writer.write(Int64(bitPattern: nonce)) }
-        writer.write(record.worker)
-        writer.write(record.keepUntil.milliseconds)
+        bytes.reserveCapacity(bytes.count + 112 + (result?.count ?? 0))
+        bytes.append(format)
+        bytes.append(code)
+        bytes.append(flags.rawValue)
+        bytes.append(contentsOf: record.fingerprint.bytes)
+        if let until { bytes.write(until.milliseconds) }
+        bytes.write(record.token)
+        bytes.write(Int64(record.attempts))
+        bytes.write(Int64(record.replay))
+        if let nonce = record.nonce { bytes.write(Int64(bitPattern: nonce)) }
+        bytes.write(record.worker)
+        bytes.write(record.keepUntil.milliseconds)
         if let ending, let result {
-            writer.write(Int64(ending.replay))
-            writer.write(counted: result)
+            bytes.write(Int64(ending.replay))
+            bytes.write(counted: result)
         }
-        return writer.bytes
     }
 
     /// - Throws: ``StoreError/unusable(_:)`` for bytes of another format or cut short. Never traps.
-    public static func decode(_ bytes: [UInt8]) throws(StoreError) -> CommandRecord {
+    public static func decode(_ bytes: ArraySlice<UInt8>) throws(StoreError) -> CommandRecord {
         guard let found = bytes.first else { throw .unusable("a command's record is empty") }
         guard found == format else {
             throw .unusable(
                 "a command's record has format \(found), this version reads format \(format): run a newer version")
         }
-        var reader = ByteReader(bytes: bytes, position: 1)
+        var reader = ByteReader(bytes.dropFirst())
         guard let record = try readFields(&reader) else { throw .unusable("a command's record is damaged") }
         return record
     }

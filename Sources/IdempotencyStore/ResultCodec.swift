@@ -25,24 +25,25 @@ public enum ResultCodec {
         if result.error != nil { flags.insert(.error) }
         if result.error?.code != nil { flags.insert(.errorCode) }
 
-        var writer = ByteWriter(capacity: 64 + (result.response?.bytes.count ?? 0))
-        writer.bytes.append(format)
-        writer.bytes.append(result.outcome.code)
-        writer.bytes.append(flags.rawValue)
-        writer.write(Int64(result.attempts))
-        writer.write(result.receivedAt.milliseconds)
-        writer.write(result.completedAt.milliseconds)
-        writer.write(result.worker)
-        if let status = result.httpStatus { writer.write(Int64(status)) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(64 + (result.response?.bytes.count ?? 0))
+        bytes.append(format)
+        bytes.append(result.outcome.code)
+        bytes.append(flags.rawValue)
+        bytes.write(Int64(result.attempts))
+        bytes.write(result.receivedAt.milliseconds)
+        bytes.write(result.completedAt.milliseconds)
+        bytes.write(result.worker)
+        if let status = result.httpStatus { bytes.write(Int64(status)) }
         if let error = result.error {
-            if let code = error.code { writer.write(Int64(code)) }
-            writer.write(error.reason)
-            writer.write(error.message)
+            if let code = error.code { bytes.write(Int64(code)) }
+            bytes.write(error.reason)
+            bytes.write(error.message)
         }
         if let response = result.response {
-            writer.write(counted: response.bytes)
+            bytes.write(counted: response.bytes)
         }
-        return writer.bytes
+        return bytes
     }
 
     /// - Throws: ``StoreError/unusable(_:)`` for bytes of another format or cut short. Never traps.
@@ -52,7 +53,7 @@ public enum ResultCodec {
             throw .unusable(
                 "a recorded result has format \(found), this version reads format \(format): run a newer version")
         }
-        var reader = ByteReader(bytes: bytes, position: 1)
+        var reader = ByteReader(bytes.dropFirst())
         guard let result = readFields(&reader) else { throw .unusable("a recorded result is damaged") }
         return result
     }

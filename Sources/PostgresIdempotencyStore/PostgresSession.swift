@@ -38,7 +38,7 @@ final class PostgresSession {
                     self.connection = nil
                     continue
                 }
-                return try write(batch, on: found, connection, deadline)
+                return try write(batch, reads, on: found, connection, deadline)
             } catch {
                 if error.isOfThisConnection || !hasRolledBack(connection, deadline) { self.connection = nil }
                 if error.isOvertaken, ContinuousClock.now < deadline { continue }
@@ -119,8 +119,8 @@ final class PostgresSession {
     // MARK: One batch
 
     private struct Found {
-        var commands: [KeyBytes: BatchDecisions.Command] = [:]
-        var marks: [KeyBytes: BatchDecisions.Mark] = [:]
+        var commands: [BatchDecisions.Command]
+        var marks: [BatchDecisions.Mark]
         var firstToken: Int64 = 0
         var now: Timestamp
     }
@@ -139,22 +139,24 @@ final class PostgresSession {
         if reads.claims > 0 { pipeline.execute(.tokens, []) }
 
         var results = try connection.run(pipeline, deadline: deadline)[...].dropFirst()
-        var found = Found(now: Timestamp(milliseconds: 0))
+        var found = Found(
+            commands: reads.commands.map { _ in BatchDecisions.Command(nil) },
+            marks: reads.marks.map { _ in BatchDecisions.Mark(nil) }, now: Timestamp(milliseconds: 0))
         if !reads.commands.isEmpty {
-            let keys = Dictionary(uniqueKeysWithValues: reads.commands.map { ($0.bytes, $0) })
+            let indices = Self.indices(reads.commands)
             for row in results.popFirst()?.rows ?? [] {
-                guard let bytes = row[0], let key = keys[bytes] else { continue }
-                found.commands[key] = Self.command(row[1] ?? [], history: row[2] ?? [])
+                guard let bytes = row[0], let command = indices[KeyBytes(bytes: bytes)] else { continue }
+                found.commands[command] = Self.command(row[1] ?? [], history: row[2] ?? [])
             }
         }
         if !reads.marks.isEmpty {
-            let keys = Dictionary(uniqueKeysWithValues: reads.marks.map { ($0.bytes, $0) })
+            let indices = Self.indices(reads.marks)
             let result = results.popFirst() ?? PostgresRows()
             for (index, row) in result.rows.enumerated() {
-                guard let bytes = row[0], let key = keys[bytes], let issuedAt = result.integer(index, 1),
+                guard let bytes = row[0], let mark = indices[KeyBytes(bytes: bytes)], let issuedAt = result.integer(index, 1),
                     let keepUntil = result.integer(index, 2)
                 else { continue }
-                found.marks[key] = BatchDecisions.Mark(
+                found.marks[mark] = BatchDecisions.Mark(
                     ConversationMark(
                         issuedAt: Timestamp(milliseconds: issuedAt), keepUntil: Timestamp(milliseconds: keepUntil)))
             }
@@ -168,9 +170,13 @@ final class PostgresSession {
         return found
     }
 
+    private static func indices(_ keys: [KeyBytes]) -> [KeyBytes: Int] {
+        Dictionary(uniqueKeysWithValues: zip(keys, keys.indices))
+    }
+
     private static func command(_ bytes: [UInt8], history: [UInt8]) -> BatchDecisions.Command {
         do throws(StoreError) {
-            var record = try RecordCodec.decode(bytes)
+            var record = try RecordCodec.decode(bytes[...])
             record.history = CommandHistory(bytes: history)
             return BatchDecisions.Command(record)
         } catch {
@@ -180,16 +186,16 @@ final class PostgresSession {
 
     /// Decides, writes and commits.
     private func write(
-        _ batch: [StoreOperation], on found: Found, _ connection: PostgresConnection,
+        _ batch: [StoreOperation], _ reads: BatchReads, on found: Found, _ connection: PostgresConnection,
         _ deadline: ContinuousClock.Instant
     ) throws(PostgresFailure) -> [StoreReply] {
         var decisions = BatchDecisions(
-            commands: found.commands, marks: found.marks, firstToken: found.firstToken, at: found.now,
+            reads, commands: found.commands, marks: found.marks, firstToken: found.firstToken, at: found.now,
             keeping: retention)
-        let replies = batch.map { decisions.perform($0) }
+        let replies = decisions.perform(batch)
 
         var pipeline = PostgresPipeline()
-        pipeline.write(decisions)
+        pipeline.write(decisions, reads)
         let writes = pipeline.steps.count
         for operation in batch { pipeline.executeAfterWrites(operation, at: found.now) }
         pipeline.steps.append(.sql("COMMIT"))
@@ -247,24 +253,25 @@ extension PostgresPipeline {
         }
     }
 
-    /// Everything in the order of the keys, as it was locked.
-    fileprivate mutating func write(_ decisions: BatchDecisions) {
+    /// Everything in the order of the keys, so that workers that lock new ones never wait for each other in a ring.
+    fileprivate mutating func write(_ decisions: BatchDecisions, _ reads: BatchReads) {
         var (new, changed) = (CommandColumns(), CommandColumns())
         var removed: [[UInt8]] = []
-        for (key, command) in decisions.commands.filter(\.value.isChanged).sorted(by: { $0.key < $1.key }) {
-            switch (command.found, command.record) {
-            case (nil, let record?): new.append(key, record, command.firstLook ?? record.keepUntil)
-            case (.some, let record?): changed.append(key, record, command.firstLook)
-            case (.some, nil): removed.append(key.bytes)
-            case (nil, nil): break
+        let changedCommands = zip(reads.commands, decisions.commands).filter { $1.isChanged }
+        for (key, command) in changedCommands.sorted(by: { $0.0 < $1.0 }) {
+            switch (command.isFound, command.record) {
+            case (false, let record?): new.append(key, record, command.firstLook ?? record.keepUntil)
+            case (true, let record?): changed.append(key, record, command.firstLook)
+            case (true, nil): removed.append(key.bytes)
+            case (false, nil): break
             }
         }
         if !new.keys.isEmpty { execute(.insertCommands, new.values) }
         if !changed.keys.isEmpty { execute(.updateCommands, changed.values) }
         if !removed.isEmpty { execute(.removeCommands, [PostgresValue(removed)]) }
 
-        let changedMarks = decisions.marks.filter(\.value.isChanged).sorted { $0.key < $1.key }
-        let removedMarks = changedMarks.filter { $0.value.mark == nil }.map(\.key.bytes)
+        let changedMarks = zip(reads.marks, decisions.marks).filter { $1.isChanged }.sorted { $0.0 < $1.0 }
+        let removedMarks = changedMarks.filter { $1.mark == nil }.map(\.0.bytes)
         if !removedMarks.isEmpty { execute(.removeMarks, [PostgresValue(removedMarks)]) }
         let marks = changedMarks.compactMap { key, mark in mark.mark.map { (key.bytes, $0) } }
         guard !marks.isEmpty else { return }

@@ -127,7 +127,7 @@ final class RedisConnection: ChannelInboundHandler, NIOScheduledCallbackHandler 
         let timer = try? channel.eventLoop.assumeIsolated().scheduleCallback(
             in: .milliseconds(max(1, left.wholeMilliseconds)), handler: self)
         exchange = Exchange(missing: pipeline.count, continuation: continuation, timer: timer)
-        channel.writeAndFlush(pipeline.bytes, promise: nil)
+        channel.writeAndFlush(ByteBuffer(bytes: pipeline.bytes), promise: nil)
     }
 
     private func finish(_ replies: Replies) {

@@ -58,7 +58,7 @@ actor RedisSession {
                     forget(connection)
                     continue
                 }
-                if let replies = try await decide(batch, on: found, connection, deadline) { return replies }
+                if let replies = try await decide(batch, reads, on: found, connection, deadline) { return replies }
                 guard ContinuousClock.now < deadline else { throw .late }
             } catch {
                 // The script that is missing has written nothing.
@@ -123,11 +123,12 @@ actor RedisSession {
 
     // MARK: One batch
 
+    /// Index for index with what was to be read.
     private struct Found {
-        var values: [KeyBytes: [UInt8]]
-        var marks: [KeyBytes: [UInt8]]
-        var firstToken: Int64
-        var now: Timestamp
+        var commands: [[UInt8]?] = []
+        var marks: [[UInt8]?] = []
+        var firstToken: Int64 = 0
+        var now = Timestamp(milliseconds: 0)
     }
 
     /// Tokens are taken after the commands were read: whoever wrote a newer one in between makes the write fail.
@@ -144,25 +145,26 @@ actor RedisSession {
         if reads.claims > 0 {
             pipeline.command("INCRBY", arguments: 2)
             pipeline.argument(tokenName)
-            pipeline.argument(Self.digits(reads.claims))
+            pipeline.argument(reads.claims)
         }
         if clock == nil { pipeline.append("TIME") }
+        var found = Found()
         guard pipeline.count > 0 else {
-            return Found(values: [:], marks: [:], firstToken: 0, now: clock?.now() ?? Timestamp(milliseconds: 0))
+            if let clock { found.now = clock.now() }
+            return found
         }
         let answers = try await connection.run(pipeline, deadline: deadline)
         for case .error(let message) in answers { throw .refused(message) }
 
         var replies = answers[...]
-        var found = Found(values: [:], marks: [:], firstToken: 0, now: Timestamp(milliseconds: 0))
         if keys > 0 {
             guard case .array(let values)? = replies.popFirst(), values.count == keys else { throw .strange }
-            for (key, value) in zip(reads.commands, values) {
-                if case .bytes(let bytes) = value { found.values[key] = bytes }
+            let bytes = values.map { value -> [UInt8]? in
+                guard case .bytes(let bytes) = value else { return nil }
+                return bytes
             }
-            for (key, value) in zip(reads.marks, values.dropFirst(reads.commands.count)) {
-                if case .bytes(let bytes) = value { found.marks[key] = bytes }
-            }
+            found.commands = Array(bytes.prefix(reads.commands.count))
+            found.marks = Array(bytes.dropFirst(reads.commands.count))
         }
         if reads.claims > 0 {
             guard case .integer(let last)? = replies.popFirst(), last >= reads.claims else { throw .strange }
@@ -174,44 +176,35 @@ actor RedisSession {
 
     /// - Returns: `nil` when somebody else was quicker to write.
     private func decide(
-        _ batch: [StoreOperation], on found: Found, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
+        _ batch: [StoreOperation], _ reads: BatchReads, on found: Found, _ connection: RedisConnection,
+        _ deadline: ContinuousClock.Instant
     ) async throws(RedisFailure) -> [StoreReply]? {
         var decisions = BatchDecisions(
-            commands: found.values.mapValues(RedisValues.command), marks: found.marks.mapValues(RedisValues.mark),
+            reads, commands: found.commands.map(RedisValues.command), marks: found.marks.map(RedisValues.mark),
             firstToken: found.firstToken, at: found.now, keeping: retention)
-        let replies = batch.map { decisions.perform($0) }
+        let replies = decisions.perform(batch)
 
         var pipeline = RedisPipeline()
-        var commands: [(KeyBytes, BatchDecisions.Command)] = []
-        for (key, command) in decisions.commands where command.isChanged { commands.append((key, command)) }
-        var marks: [(KeyBytes, BatchDecisions.Mark)] = []
-        for (key, mark) in decisions.marks where mark.isChanged { marks.append((key, mark)) }
+        let commands = decisions.commands.indices.filter { decisions.commands[$0].isChanged }
+        let marks = decisions.marks.indices.filter { decisions.marks[$0].isChanged }
         let writes = commands.count + marks.count
         if writes > 0 {
             pipeline.command("EVALSHA", arguments: 3 + 4 * writes)
             pipeline.argument(scripts.write)
-            pipeline.argument(Self.digits(writes + 1))
+            pipeline.argument(writes + 1)
             pipeline.argument(indexName)
-            for (key, _) in commands { pipeline.argument(commandPrefix, key.bytes) }
-            for (key, _) in marks { pipeline.argument(markPrefix, key.bytes) }
-            for (key, command) in commands {
-                pipeline.argument(found.values[key] ?? [])
-                pipeline.argument(command.record.map(RedisValues.encode) ?? [])
-                pipeline.argument(command.record == nil ? [] : Self.number(command.firstLook))
-            }
-            for (key, mark) in marks {
-                pipeline.argument(found.marks[key] ?? [])
-                pipeline.argument(mark.mark.map(RedisValues.encode) ?? [])
-                pipeline.argument(Self.number(mark.mark?.keepUntil))
-            }
+            for index in commands { pipeline.argument(commandPrefix, reads.commands[index].bytes) }
+            for index in marks { pipeline.argument(markPrefix, reads.marks[index].bytes) }
+            for index in commands { pipeline.arguments(decisions.commands[index], found: found.commands[index]) }
+            for index in marks { pipeline.arguments(decisions.marks[index], found: found.marks[index]) }
         }
         for case .purge(let limit) in batch where limit > 0 {
             pipeline.command("EVALSHA", arguments: 5)
             pipeline.argument(scripts.purge)
-            pipeline.argument(Self.digits(1))
+            pipeline.argument(1)
             pipeline.argument(indexName)
-            pipeline.argument(Self.number(found.now))
-            pipeline.argument(Self.digits(limit))
+            pipeline.argument(found.now)
+            pipeline.argument(limit)
         }
         let answers = pipeline.count > 0 ? try await connection.run(pipeline, deadline: deadline) : []
         for case .error(let message) in answers { throw .refused(message) }
@@ -243,14 +236,14 @@ actor RedisSession {
     private func search(
         _ search: ConversationSearch, _ connection: RedisConnection, _ deadline: ContinuousClock.Instant
     ) async throws(RedisFailure) -> SearchStep {
-        let start = Self.digits(0)
+        let start = [UInt8(ascii: "0")]
         var scan = RedisPipeline()
         scan.command("SCAN", arguments: 5)
         scan.argument(search.after.isEmpty ? start : search.after)
         scan.argument(Array("MATCH".utf8))
         scan.argument(RedisValues.literal(commandPrefix), Array("\(search.org)*".utf8))
         scan.argument(Array("COUNT".utf8))
-        scan.argument(Self.digits(search.limit))
+        scan.argument(search.limit)
         let scanned = try await connection.run(scan, deadline: deadline)
         if case .error(let message) = scanned[0] { throw .refused(message) }
         guard case .array(let parts) = scanned[0], parts.count == 2, case .bytes(let next) = parts[0],
@@ -269,18 +262,12 @@ actor RedisSession {
         if case .error(let message) = got[0] { throw .refused(message) }
         guard case .array(let values) = got[0], values.count == keys.count else { throw .strange }
         for (key, value) in zip(keys, values) {
-            guard case .bytes(let bytes) = value, RedisValues.history(bytes).isOf(search.tag),
+            guard case .bytes(let bytes) = value, RedisValues.history(bytes[...]).isOf(search.tag),
                 let command = KeyBytes(bytes: Array(key.dropFirst(commandPrefix.count))).command
             else { continue }
             step.commands.append(command)
         }
         return step
-    }
-
-    private static func digits(_ number: Int) -> [UInt8] { Array(String(number).utf8) }
-
-    private static func number(_ time: Timestamp?) -> [UInt8] {
-        time.map { Array(String($0.milliseconds).utf8) } ?? []
     }
 
     /// The answer to TIME: seconds and microseconds, as text.
@@ -290,6 +277,31 @@ actor RedisSession {
             let microseconds = Int64(String(decoding: second, as: UTF8.self))
         else { throw .strange }
         return Timestamp(milliseconds: seconds * 1000 + microseconds / 1000)
+    }
+}
+
+extension RedisPipeline {
+    /// What the script that writes takes for each key.
+    fileprivate mutating func arguments(_ command: BatchDecisions.Command, found: [UInt8]?) {
+        argument(found ?? [])
+        argument { value in
+            if let record = command.record { RedisValues.encode(record, to: &value) }
+        }
+        argument(command.record == nil ? nil : command.firstLook)
+    }
+
+    fileprivate mutating func arguments(_ mark: BatchDecisions.Mark, found: [UInt8]?) {
+        argument(found ?? [])
+        argument { value in
+            if let mark = mark.mark { RedisValues.encode(mark, to: &value) }
+        }
+        argument(mark.mark?.keepUntil)
+    }
+
+    fileprivate mutating func argument(_ time: Timestamp?) {
+        argument { value in
+            if let time { value.append(decimal: time.milliseconds) }
+        }
     }
 }
 

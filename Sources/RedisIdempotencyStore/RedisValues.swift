@@ -8,28 +8,32 @@ import IdempotencyStore
 import RoutingContract
 
 enum RedisValues {
-    static func encode(_ record: CommandRecord) -> [UInt8] {
-        var value = Array("\(record.keepUntil.milliseconds)".utf8)
+    private static let separator = UInt8(ascii: ";")
+    private static let escape = UInt8(ascii: "<")
+
+    static func encode(_ record: CommandRecord, to value: inout [UInt8]) {
+        value.append(decimal: record.keepUntil.milliseconds)
         if !record.history.bytes.isEmpty {
             value.append(UInt8(ascii: ","))
-            value.append(contentsOf: escaped(record.history.bytes))
+            appendEscaped(record.history.bytes, to: &value)
         }
-        value.append(UInt8(ascii: ";"))
-        value.append(contentsOf: RecordCodec.encode(record))
-        return value
+        value.append(separator)
+        RecordCodec.encode(record, to: &value)
     }
 
-    static func encode(_ mark: ConversationMark) -> [UInt8] {
-        Array("\(mark.keepUntil.milliseconds);\(mark.issuedAt.milliseconds)".utf8)
+    static func encode(_ mark: ConversationMark, to value: inout [UInt8]) {
+        value.append(decimal: mark.keepUntil.milliseconds)
+        value.append(separator)
+        value.append(decimal: mark.issuedAt.milliseconds)
     }
 
     static func command(_ value: [UInt8]?) -> BatchDecisions.Command {
         guard let value else { return BatchDecisions.Command(nil) }
-        guard let end = value.firstIndex(of: UInt8(ascii: ";")) else {
+        guard let end = value.firstIndex(of: separator) else {
             return BatchDecisions.Command(problem: .unusable("a command's record is damaged"))
         }
         do throws(StoreError) {
-            var record = try RecordCodec.decode(Array(value[(end + 1)...]))
+            var record = try RecordCodec.decode(value[(end + 1)...])
             record.history = history(value[..<end])
             return BatchDecisions.Command(record)
         } catch {
@@ -38,8 +42,8 @@ enum RedisValues {
     }
 
     /// - Parameter head: a command's value, at least what stands before the first `;`.
-    static func history(_ head: some RandomAccessCollection<UInt8>) -> CommandHistory {
-        let head = Array(head.prefix { $0 != UInt8(ascii: ";") })
+    static func history(_ head: ArraySlice<UInt8>) -> CommandHistory {
+        let head = head.prefix { $0 != separator }
         guard let start = head.firstIndex(of: UInt8(ascii: ",")) else { return CommandHistory() }
         return CommandHistory(bytes: unescaped(head[(start + 1)...]))
     }
@@ -49,33 +53,28 @@ enum RedisValues {
         bytes.flatMap { "*?[]\\".utf8.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
     }
 
-    static func escaped(_ bytes: [UInt8]) -> [UInt8] {
-        var escaped: [UInt8] = []
-        escaped.reserveCapacity(bytes.count + 8)
-        for byte in bytes {
-            switch byte {
-            case UInt8(ascii: ";"): escaped += [UInt8(ascii: "<"), UInt8(ascii: "1")]
-            case UInt8(ascii: "<"): escaped += [UInt8(ascii: "<"), UInt8(ascii: "2")]
-            default: escaped.append(byte)
-            }
+    private static func appendEscaped(_ plain: [UInt8], to value: inout [UInt8]) {
+        var rest = plain[...]
+        while let index = rest.firstIndex(where: { $0 == separator || $0 == escape }) {
+            value.append(contentsOf: rest[..<index])
+            value.append(escape)
+            value.append(rest[index] == separator ? UInt8(ascii: "1") : UInt8(ascii: "2"))
+            rest = rest[(index + 1)...]
         }
-        return escaped
+        value.append(contentsOf: rest)
     }
 
-    static func unescaped(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
+    private static func unescaped(_ value: ArraySlice<UInt8>) -> [UInt8] {
         var plain: [UInt8] = []
-        plain.reserveCapacity(bytes.count)
-        var isEscaped = false
-        for byte in bytes {
-            if isEscaped {
-                plain.append(byte == UInt8(ascii: "1") ? UInt8(ascii: ";") : UInt8(ascii: "<"))
-                isEscaped = false
-            } else if byte == UInt8(ascii: "<") {
-                isEscaped = true
-            } else {
-                plain.append(byte)
-            }
+        // Room for what will be noted next.
+        plain.reserveCapacity(value.count + 64)
+        var rest = value
+        while let index = rest.firstIndex(of: escape), index + 1 < rest.endIndex {
+            plain.append(contentsOf: rest[..<index])
+            plain.append(rest[index + 1] == UInt8(ascii: "1") ? separator : escape)
+            rest = rest[(index + 2)...]
         }
+        plain.append(contentsOf: rest)
         return plain
     }
 

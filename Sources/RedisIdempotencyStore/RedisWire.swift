@@ -12,23 +12,41 @@ enum RedisReply: Equatable, Sendable {
 
 /// Commands that are sent together.
 struct RedisPipeline {
-    private(set) var bytes = ByteBuffer()
+    private(set) var bytes: [UInt8] = []
     private(set) var count = 0
+    private var scratch: [UInt8] = []
 
     /// Begins a command; as many arguments as said must follow by ``argument(_:)``.
     mutating func command(_ name: StaticString, arguments: Int) {
         count += 1
         header("*", arguments + 1)
         header("$", name.utf8CodeUnitCount)
-        bytes.writeStaticString(name)
+        bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
         endLine()
     }
 
-    /// One argument, in as many parts as the caller has it in.
-    mutating func argument(_ parts: [UInt8]...) {
-        header("$", parts.reduce(0) { $0 + $1.count })
-        for part in parts { bytes.writeBytes(part) }
+    mutating func argument(_ value: [UInt8]) {
+        header("$", value.count)
+        bytes.append(contentsOf: value)
         endLine()
+    }
+
+    mutating func argument(_ prefix: [UInt8], _ rest: [UInt8]) {
+        header("$", prefix.count + rest.count)
+        bytes.append(contentsOf: prefix)
+        bytes.append(contentsOf: rest)
+        endLine()
+    }
+
+    mutating func argument(_ number: Int) {
+        argument { $0.append(decimal: Int64(number)) }
+    }
+
+    /// What `write` appends.
+    mutating func argument(_ write: (inout [UInt8]) -> Void) {
+        scratch.removeAll(keepingCapacity: true)
+        write(&scratch)
+        argument(scratch)
     }
 
     mutating func append(_ name: StaticString, _ arguments: String...) {
@@ -37,13 +55,26 @@ struct RedisPipeline {
     }
 
     private mutating func header(_ sign: Unicode.Scalar, _ number: Int) {
-        bytes.writeInteger(UInt8(ascii: sign))
-        bytes.writeString(String(number))
+        bytes.append(UInt8(ascii: sign))
+        bytes.append(decimal: Int64(number))
         endLine()
     }
 
     private mutating func endLine() {
-        bytes.writeInteger(UInt16(0x0D0A))
+        bytes.append(UInt8(ascii: "\r"))
+        bytes.append(UInt8(ascii: "\n"))
+    }
+}
+
+extension [UInt8] {
+    mutating func append(decimal number: Int64) {
+        if number < 0 { append(UInt8(ascii: "-")) }
+        append(digits: number.magnitude)
+    }
+
+    private mutating func append(digits number: UInt64) {
+        if number >= 10 { append(digits: number / 10) }
+        append(UInt8(ascii: "0") + UInt8(number % 10))
     }
 }
 

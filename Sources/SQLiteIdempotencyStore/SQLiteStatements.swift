@@ -6,8 +6,9 @@ import RoutingContract
 
 final class SQLiteStatements {
     struct CommandRow {
-        var id: Int64
-        var record: CommandRecord
+        /// `nil` where there is no row.
+        var id: Int64?
+        var record: CommandRecord?
     }
 
     struct DueCommand {
@@ -98,12 +99,12 @@ final class SQLiteStatements {
 
     // MARK: Commands
 
-    func findCommand(_ key: KeyBytes) throws -> CommandRow? {
+    func findCommand(_ key: KeyBytes) throws -> CommandRow {
         let statement = try prepare(.findCommand)
         statement.bind(1, key.bytes)
         guard try statement.step() else {
             statement.reset()
-            return nil
+            return CommandRow()
         }
         defer { statement.reset() }
         let ending: CommandRecord.Ending? =
@@ -141,6 +142,12 @@ final class SQLiteStatements {
         statement.bind(15, record.fingerprint.bytes)
         statement.bind(16, lookAt.milliseconds)
         try statement.run()
+    }
+
+    /// Writes the row again, if there was one.
+    func update(_ row: CommandRow, at now: Timestamp) throws {
+        guard let id = row.id, let record = row.record else { return }
+        try update(record, id: id, at: now)
     }
 
     func update(_ record: CommandRecord, id: Int64, at now: Timestamp) throws {

@@ -24,7 +24,7 @@ struct SQLiteTransaction {
             case .record(let result, let claim): return try record(result, under: claim)
             case .release(let claim, let release): return try self.release(claim, as: release)
             case .mark(let request): return try mark(request)
-            case .find(let key): return .found(try statements.findCommand(KeyBytes(key))?.record)
+            case .find(let key): return .found(try statements.findCommand(KeyBytes(key)).record)
             case .search(let search): return .searched(try statements.search(search))
             case .forget(let key, let tag): return try forget(KeyBytes(key), tag)
             case .forgetMark(let conversation):
@@ -43,20 +43,20 @@ struct SQLiteTransaction {
 
     private mutating func claim(_ request: ClaimRequest) throws -> StoreReply {
         let key = KeyBytes(request.key)
-        let row = try statements.findCommand(key)
+        var row = try statements.findCommand(key)
         let latestDelete: Timestamp? =
             request.canBeSuperseded ? try statements.findMark(KeyBytes(request.conversationKey)) : nil
         let newest = try lastToken ?? statements.readToken()
         let decision = CommandRecord.claim(
-            request, finding: row?.record, latestDelete: latestDelete, token: newest + 1, at: now, keeping: retention)
+            request, finding: &row.record, latestDelete: latestDelete, token: newest + 1, at: now, keeping: retention)
         lastToken = newest
-        guard let record = decision.record else { return .claim(decision.result) }
+        guard decision.isWrite, let record = row.record else { return .claim(decision.result) }
         if record.token > newest {
             lastToken = record.token
             hasNewToken = true
         }
-        if let row {
-            try statements.update(record, id: row.id, at: now)
+        if let id = row.id {
+            try statements.update(record, id: id, at: now)
         } else {
             try statements.insert(
                 record, key: key, lookAt: CommandRecord.firstLook(request, at: now, keeping: retention), at: now)
@@ -66,11 +66,11 @@ struct SQLiteTransaction {
     }
 
     private func record(_ result: CommandResult, under claim: Claim) throws -> StoreReply {
-        let row = try statements.findCommand(KeyBytes(claim.key))
-        let decision = CommandRecord.record(result, under: claim, finding: row?.record, at: now, keeping: retention)
+        var row = try statements.findCommand(KeyBytes(claim.key))
+        let decision = CommandRecord.record(result, under: claim, finding: &row.record, at: now, keeping: retention)
         switch decision {
-        case .write(let record):
-            if let row { try statements.update(record, id: row.id, at: now) }
+        case .write:
+            try statements.update(row, at: now)
             return .fencing(.held)
         case .alreadyRecorded:
             return .fencing(.held)
@@ -80,14 +80,14 @@ struct SQLiteTransaction {
     }
 
     private func release(_ claim: Claim, as release: Release) throws -> StoreReply {
-        let row = try statements.findCommand(KeyBytes(claim.key))
-        let decision = CommandRecord.release(claim, as: release, finding: row?.record, at: now, keeping: retention)
+        var row = try statements.findCommand(KeyBytes(claim.key))
+        let decision = CommandRecord.release(claim, as: release, finding: &row.record, at: now, keeping: retention)
         switch decision {
-        case .write(let record):
-            if let row { try statements.update(record, id: row.id, at: now) }
+        case .write:
+            try statements.update(row, at: now)
             return .fencing(.held)
         case .forget:
-            if let row { try statements.removeCommand(id: row.id) }
+            if let id = row.id { try statements.removeCommand(id: id) }
             return .fencing(.held)
         case .alreadyReleased:
             return .fencing(.held)
@@ -97,15 +97,15 @@ struct SQLiteTransaction {
     }
 
     private func forget(_ key: KeyBytes, _ tag: ConversationTag) throws -> StoreReply {
-        let row = try statements.findCommand(key)
-        let (result, record) = CommandRecord.forget(tag, finding: row?.record, at: now)
-        if let row, let record { try statements.update(record, id: row.id, at: now) }
+        var row = try statements.findCommand(key)
+        let result = CommandRecord.forget(tag, finding: &row.record, at: now)
+        if result == .forgotten { try statements.update(row, at: now) }
         return .forgot(result)
     }
 
     private func mark(_ request: ClaimRequest) throws -> StoreReply {
         let row = try statements.findCommand(KeyBytes(request.key))
-        if let mark = CommandRecord.mark(request, finding: row?.record) {
+        if let mark = CommandRecord.mark(request, finding: row.record) {
             try leave(mark, for: request.conversationKey)
         }
         return .marked

@@ -16,34 +16,32 @@ import Testing
 
         mutating func claim(_ request: ClaimRequest, at seconds: Int64) -> ClaimResult {
             token += 1
+            let before = record
             let decision = CommandRecord.claim(
-                request, finding: record, latestDelete: latestDelete, token: token, at: start + .seconds(seconds),
+                request, finding: &record, latestDelete: latestDelete, token: token, at: start + .seconds(seconds),
                 keeping: retention)
-            if let next = decision.record { record = next }
+            #expect(decision.isWrite || record == before)
             return decision.result
         }
 
         mutating func record(_ result: CommandResult, _ claim: Claim, at seconds: Int64) -> Fencing {
-            switch CommandRecord.record(
-                result, under: claim, finding: record, at: start + .seconds(seconds), keeping: retention)
-            {
-            case .write(let next): record = next
-            case .alreadyRecorded: break
-            case .lost: return .lost
-            }
-            return .held
+            let before = record
+            let decision = CommandRecord.record(
+                result, under: claim, finding: &record, at: start + .seconds(seconds), keeping: retention)
+            #expect(decision == .write || record == before)
+            return decision == .lost ? .lost : .held
         }
 
         mutating func release(_ claim: Claim, _ release: Release, at seconds: Int64) -> Fencing {
-            switch CommandRecord.release(
-                claim, as: release, finding: record, at: start + .seconds(seconds), keeping: retention)
-            {
-            case .write(let next): record = next
-            case .forget: record = nil
-            case .alreadyReleased: break
-            case .lost: return .lost
+            let before = record
+            let decision = CommandRecord.release(
+                claim, as: release, finding: &record, at: start + .seconds(seconds), keeping: retention)
+            switch decision {
+            case .write: #expect(record != nil)
+            case .forget: #expect(record == nil)
+            case .alreadyReleased, .lost: #expect(record == before)
             }
-            return .held
+            return decision == .lost ? .lost : .held
         }
     }
 
@@ -128,13 +126,14 @@ import Testing
 
     @Test func onlyTheFirstClaimOfADeleteLeavesAMark() {
         let delete = request(key(1, .delete), issuedAt: start)
+        var record: CommandRecord?
+        #expect(CommandRecord.mark(delete, finding: record) == start)
         var decision = CommandRecord.claim(
-            delete, finding: nil, latestDelete: nil, token: 1, at: start, keeping: retention)
+            delete, finding: &record, latestDelete: nil, token: 1, at: start, keeping: retention)
         #expect(decision.mark == start)
-        #expect(CommandRecord.mark(delete, finding: nil) == start)
-        #expect(CommandRecord.mark(delete, finding: decision.record) == nil)
+        #expect(CommandRecord.mark(delete, finding: record) == nil)
         decision = CommandRecord.claim(
-            delete, finding: decision.record, latestDelete: nil, token: 2, at: start + .seconds(60), keeping: retention)
+            delete, finding: &record, latestDelete: nil, token: 2, at: start + .seconds(60), keeping: retention)
         #expect(decision.mark == nil)
         #expect(decision.result.claim != nil)
     }

@@ -21,10 +21,10 @@ import Testing
         pipeline.append("AUTH", "u", "påss")
         pipeline.command("MGET", arguments: 2)
         pipeline.argument(Array("a".utf8), Array("bc".utf8))
-        pipeline.argument()
+        pipeline.argument([])
         #expect(pipeline.count == 2)
         #expect(
-            String(buffer: pipeline.bytes)
+            String(decoding: pipeline.bytes, as: UTF8.self)
                 == "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$5\r\npåss\r\n*3\r\n$4\r\nMGET\r\n$3\r\nabc\r\n$0\r\n\r\n")
     }
 

@@ -193,11 +193,12 @@ extension [UInt8] {
         var record = old
         for replay in 0..<200 {
             record.history = CommandHistory(bytes: record.history.bytes + [UInt8(replay)])
-            let value = RedisValues.encode(record)
+            var value: [UInt8] = []
+            RedisValues.encode(record, to: &value)
             #expect(RedisValues.command(value).record == record)
             // How it read a value: the record behind the first `;`, and for the purge the digits in front.
             let end = try #require(value.firstIndex(of: UInt8(ascii: ";")))
-            var seen = try RecordCodec.decode(Array(value[(end + 1)...]))
+            var seen = try RecordCodec.decode(value[(end + 1)...])
             seen.history = record.history
             #expect(seen == record)
             let digits = value.prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
