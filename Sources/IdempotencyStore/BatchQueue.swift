@@ -2,17 +2,16 @@
 
 /// The state of a ``BatchingIdempotencyStore``, generic over what waits so that tests need no tasks.
 ///
-/// Entries keep their order of arrival, and all of them wait equally long, so their deadlines are sorted too.
+/// Operations keep their order of arrival, and everybody waits equally long, so that the deadlines are sorted too.
 struct BatchQueue<Waiter> {
-    struct Entry {
-        /// `nil` asks to close once everything before it is done.
-        var operation: StoreOperation?
+    /// Somebody who waits for an answer.
+    struct Wait {
         /// `nil` once nobody waits any more.
         var waiter: Waiter?
         var deadline: ContinuousClock.Instant
     }
 
-    /// What the caller of ``enqueue(_:waiter:deadline:)`` must start.
+    /// What the caller of ``enqueue(_:waiter:deadline:)`` and ``close(waiter:deadline:)`` must start.
     struct Enqueued: Equatable {
         /// Why it was not taken; its waiter must be answered with this.
         var refusal: StoreError?
@@ -29,17 +28,16 @@ struct BatchQueue<Waiter> {
         case rest
     }
 
-    struct Answer {
-        var waiter: Waiter
-        var result: Result<StoreReply, StoreError>
-    }
-
     private let maximumBatch: Int
     private let maximumWaiting: Int
     private let lingers: Bool
 
-    private var waiting: [Entry] = []
-    private var inFlight: [Entry] = []
+    private var operations: [StoreOperation] = []
+    /// Who waits for the operations, index for index.
+    private var waits: [Wait] = []
+    /// Who waits for the end, once everything before it is done.
+    private var closing: [Wait] = []
+    private var inFlight: [Wait] = []
     private var isRunning = false
     private var isTimed = false
     private var isClosing = false
@@ -52,81 +50,72 @@ struct BatchQueue<Waiter> {
     }
 
     mutating func enqueue(
-        _ operation: StoreOperation?, waiter: Waiter, deadline: ContinuousClock.Instant
+        _ operation: consuming StoreOperation, waiter: Waiter, deadline: ContinuousClock.Instant
     ) -> Enqueued {
-        if operation != nil {
-            guard !isClosing else { return Enqueued(refusal: .closed) }
-            guard waiting.count < maximumWaiting else {
-                return Enqueued(refusal: .unavailable("\(waiting.count) operations wait already"))
-            }
+        guard !isClosing else { return Enqueued(refusal: .closed) }
+        guard operations.count < maximumWaiting else {
+            return Enqueued(refusal: .unavailable("\(operations.count) operations wait already"))
         }
-        isClosing = isClosing || operation == nil
-        waiting.append(Entry(operation: operation, waiter: waiter, deadline: deadline))
+        operations.append(operation)
+        waits.append(Wait(waiter: waiter, deadline: deadline))
+        return start()
+    }
+
+    mutating func close(waiter: Waiter, deadline: ContinuousClock.Instant) -> Enqueued {
+        isClosing = true
+        closing.append(Wait(waiter: waiter, deadline: deadline))
+        return start()
+    }
+
+    private mutating func start() -> Enqueued {
         let enqueued = Enqueued(startsRunner: !isRunning, startsTimekeeper: !isTimed)
         isRunning = true
         isTimed = true
         return enqueued
     }
 
-    /// What the runner does now. After `run` and `close` it must call ``finish(_:)``.
+    /// What the runner does now. After `run` it must call ``finish(_:)``, after `close` ``finishClosing()``.
     mutating func next() -> Step {
-        guard let first = waiting.first else {
+        guard !operations.isEmpty else {
+            swap(&inFlight, &closing)
+            if !inFlight.isEmpty { return .close }
             isRunning = false
             mayLinger = false
             return .rest
         }
-        guard first.operation != nil else {
-            inFlight = waiting
-            waiting = []
-            return .close
-        }
-        if lingers, mayLinger, !isClosing, waiting.count < maximumBatch {
+        if lingers, mayLinger, !isClosing, operations.count < maximumBatch {
             mayLinger = false
             return .linger
         }
-        var operations: [StoreOperation] = []
-        operations.reserveCapacity(min(waiting.count, maximumBatch))
-        for entry in waiting.prefix(maximumBatch) {
-            guard let operation = entry.operation else { break }
-            operations.append(operation)
-        }
-        if operations.count == waiting.count {
-            swap(&inFlight, &waiting)
-            waiting.removeAll(keepingCapacity: true)
+        var batch = operations
+        if batch.count <= maximumBatch {
+            operations = []
+            swap(&inFlight, &waits)
         } else {
-            inFlight = Array(waiting.prefix(operations.count))
-            waiting.removeFirst(operations.count)
+            batch.removeLast(batch.count - maximumBatch)
+            operations.removeFirst(maximumBatch)
+            inFlight = Array(waits.prefix(maximumBatch))
+            waits.removeFirst(maximumBatch)
         }
-        return .run(operations)
+        return .run(batch)
     }
 
-    /// Takes in what became of the step, and says whom to answer. A claim that was made for somebody who no longer waits
-    /// is given back, since nobody will call under it: otherwise it would look interrupted when its lease ends.
-    mutating func finish(_ result: Result<[StoreReply], StoreError>) -> [Answer] {
+    /// Takes in what became of the step, and says whom to answer: who waits for each operation, `nil` for nobody. A claim
+    /// that was made for somebody who no longer waits is given back, since nobody will call under it: otherwise it would
+    /// look interrupted when its lease ends.
+    mutating func finish(_ result: Result<[StoreReply], StoreError>) -> [Waiter?] {
         mayLinger = true
-        var answers: [Answer] = []
-        answers.reserveCapacity(inFlight.count)
-        switch result {
-        case .success(let replies):
+        if case .success(let replies) = result {
             precondition(replies.count == inFlight.count, "a backend replies once to every operation")
-            for index in replies.indices {
-                if let waiter = inFlight[index].waiter {
-                    answers.append(Answer(waiter: waiter, result: .success(replies[index])))
-                } else if let claim = replies[index].newClaim {
-                    let release = Release.forRetry(
-                        attempts: claim.attempts, mayHaveTakenEffect: claim.mayHaveTakenEffect)
-                    let entry = Entry(
-                        operation: .release(claim, release), waiter: nil, deadline: inFlight[index].deadline)
-                    waiting.insert(entry, at: 0)
-                }
-            }
-        case .failure(let error):
-            for entry in inFlight {
-                if let waiter = entry.waiter { answers.append(Answer(waiter: waiter, result: .failure(error))) }
+            for index in inFlight.indices where inFlight[index].waiter == nil {
+                guard let claim = replies[index].newClaim else { continue }
+                let release = Release.forRetry(attempts: claim.attempts, mayHaveTakenEffect: claim.mayHaveTakenEffect)
+                operations.insert(.release(claim, release), at: 0)
+                waits.insert(Wait(waiter: nil, deadline: inFlight[index].deadline), at: 0)
             }
         }
-        inFlight.removeAll(keepingCapacity: true)
-        return answers
+        defer { inFlight.removeAll(keepingCapacity: true) }
+        return inFlight.map { $0.waiter }
     }
 
     /// Ends the close step: nothing can have come after it but further wishes to close.
@@ -138,29 +127,25 @@ struct BatchQueue<Waiter> {
 
     /// When the timekeeper must look next; `nil` ends it, and the next arrival starts another.
     mutating func nextDeadline() -> ContinuousClock.Instant? {
-        let oldest =
-            inFlight.first(where: { $0.waiter != nil }) ?? waiting.first(where: { $0.waiter != nil })
+        let oldest = [inFlight, waits, closing].lazy.compactMap { $0.first { $0.waiter != nil }?.deadline }.first
         isTimed = oldest != nil
-        return oldest?.deadline
+        return oldest
     }
 
     /// Takes out everybody who has waited long enough. Operations that have not begun are dropped, a close never is.
     mutating func expire(at now: ContinuousClock.Instant) -> [Waiter] {
-        var late: [Waiter] = []
-        for index in inFlight.indices where inFlight[index].deadline <= now {
-            guard let waiter = inFlight[index].waiter.take() else { continue }
-            late.append(waiter)
-        }
-        waiting.removeAll { entry in
-            guard entry.deadline <= now, entry.operation != nil, let waiter = entry.waiter else { return false }
-            late.append(waiter)
-            return true
-        }
-        for index in waiting.indices where waiting[index].deadline <= now {
-            guard let waiter = waiting[index].waiter.take() else { continue }
-            late.append(waiter)
-        }
-        return late
+        var late = Self.takeWaiters(of: &inFlight, lateAt: now)
+        let due = waits.prefix { $0.deadline <= now }.count
+        // What nobody waits for is a claim to be given back.
+        let kept = (0..<due).filter { waits[$0].waiter == nil }
+        late += waits.prefix(due).compactMap(\.waiter)
+        operations.replaceSubrange(..<due, with: kept.map { operations[$0] })
+        waits.replaceSubrange(..<due, with: kept.map { waits[$0] })
+        return late + Self.takeWaiters(of: &closing, lateAt: now)
+    }
+
+    private static func takeWaiters(of waits: inout [Wait], lateAt now: ContinuousClock.Instant) -> [Waiter] {
+        waits.indices.filter { waits[$0].deadline <= now }.compactMap { waits[$0].waiter.take() }
     }
 }
 

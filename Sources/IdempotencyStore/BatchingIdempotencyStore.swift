@@ -111,11 +111,18 @@ public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyS
 
     /// Waits at most ``BatchSettings/timeLimit``; a backend that is stuck is closed once it comes back.
     public func close() async {
-        _ = await enqueue(nil)
+        let deadline = ContinuousClock.now + settings.timeLimit
+        _ = await withCheckedContinuation { waiter in
+            start(queue.withLock { $0.close(waiter: waiter, deadline: deadline) }, waiter)
+        }
     }
 
     private func perform(_ operation: StoreOperation) async throws(StoreError) -> StoreReply {
-        let reply = try await enqueue(operation).get()
+        let deadline = ContinuousClock.now + settings.timeLimit
+        let result = await withCheckedContinuation { waiter in
+            start(queue.withLock { $0.enqueue(operation, waiter: waiter, deadline: deadline) }, waiter)
+        }
+        let reply = try result.get()
         if case .failed(let error) = reply { throw error }
         return reply
     }
@@ -125,16 +132,12 @@ public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyS
         preconditionFailure("a backend replies in kind")
     }
 
-    private func enqueue(_ operation: StoreOperation?) async -> Result<StoreReply, StoreError> {
-        let deadline = ContinuousClock.now + settings.timeLimit
-        return await withCheckedContinuation { waiter in
-            let enqueued = queue.withLock { $0.enqueue(operation, waiter: waiter, deadline: deadline) }
-            if let refusal = enqueued.refusal { return waiter.resume(returning: .failure(refusal)) }
-            // Not structured: both serve every caller that comes while they last, and none of them may take them along
-            // when it is cancelled. They end by themselves when nothing waits.
-            if enqueued.startsRunner { Task(executorPreference: executor) { await self.work() } }
-            if enqueued.startsTimekeeper { Task(executorPreference: executor) { await self.keepTime() } }
-        }
+    private func start(_ enqueued: BatchQueue<Waiter>.Enqueued, _ waiter: Waiter) {
+        if let refusal = enqueued.refusal { return waiter.resume(returning: .failure(refusal)) }
+        // Not structured: both serve every caller that comes while they last, and none of them may take them along
+        // when it is cancelled. They end by themselves when nothing waits.
+        if enqueued.startsRunner { Task(executorPreference: executor) { await self.work() } }
+        if enqueued.startsTimekeeper { Task(executorPreference: executor) { await self.keepTime() } }
     }
 
     private func work() async {
@@ -147,7 +150,13 @@ public final class BatchingIdempotencyStore<Backend: StoreBackend>: IdempotencyS
                 } catch {
                     result = .failure(error)
                 }
-                for answer in queue.withLock({ $0.finish(result) }) { answer.waiter.resume(returning: answer.result) }
+                let waiters = queue.withLock { $0.finish(result) }
+                switch result {
+                case .success(let replies):
+                    for (waiter, reply) in zip(waiters, replies) { waiter?.resume(returning: .success(reply)) }
+                case .failure(let error):
+                    for waiter in waiters { waiter?.resume(returning: .failure(error)) }
+                }
             case .linger:
                 // Nobody cancels this task, so the sleep cannot fail.
                 try? await Task.sleep(for: settings.linger)

@@ -133,7 +133,7 @@ public enum ClaimResult: Sendable, Hashable {
     /// under an earlier claim may have taken effect.
     case superseded(Claim)
     /// It ended before: repeat the result. `replay` is the count under which it was recorded.
-    case completed(CommandResult, replay: Int)
+    indirect case completed(CommandResult, replay: Int)
     /// Somebody holds a claim, for at most this much longer.
     case inProgress(Duration)
     /// The RequestId is bound to another meaning.

@@ -47,7 +47,8 @@ public enum StoreReply: Sendable, Hashable {
     /// To a record or a release.
     case fencing(Fencing)
     case marked
-    case found(CommandRecord?)
+    /// Apart, so that the usual reply stays small.
+    indirect case found(CommandRecord?)
     case searched(SearchStep)
     /// To `forget` and `forgetMark`.
     case forgot(Forgetting)

@@ -153,8 +153,8 @@ final class PostgresSession {
             let indices = Self.indices(reads.marks)
             let result = results.popFirst() ?? PostgresRows()
             for (index, row) in result.rows.enumerated() {
-                guard let bytes = row[0], let mark = indices[KeyBytes(bytes: bytes)], let issuedAt = result.integer(index, 1),
-                    let keepUntil = result.integer(index, 2)
+                guard let bytes = row[0], let mark = indices[KeyBytes(bytes: bytes)],
+                    let issuedAt = result.integer(index, 1), let keepUntil = result.integer(index, 2)
                 else { continue }
                 found.marks[mark] = BatchDecisions.Mark(
                     ConversationMark(

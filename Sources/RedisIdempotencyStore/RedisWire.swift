@@ -88,45 +88,46 @@ struct RedisReader {
     /// Redis' own limit for one string (`proto-max-bulk-len`).
     private static let maximumLength = 512 * 1024 * 1024
 
-    private var bytes = ByteBuffer()
+    private var bytes: [UInt8] = []
+    /// How far they are read.
+    private var position = 0
 
-    mutating func append(_ more: ByteBuffer) {
-        var more = more
-        if bytes.readableBytes == 0 { bytes = more } else { bytes.writeBuffer(&more) }
-    }
+    mutating func append(_ more: ByteBuffer) { bytes.append(contentsOf: more.readableBytesView) }
 
     /// The next reply that has come in whole.
     mutating func next() throws(Violation) -> RedisReply? {
-        let start = bytes.readerIndex
+        let start = position
         guard let reply = try read(depth: 0) else {
-            bytes.moveReaderIndex(to: start)
+            position = start
             return nil
         }
-        if bytes.readableBytes == 0 { bytes = ByteBuffer() }
+        if position == bytes.count { (bytes, position) = ([], 0) }
         return reply
     }
 
     private mutating func read(depth: Int) throws(Violation) -> RedisReply? {
         guard let line = try readLine() else { return nil }
-        guard let sign = line.first else { throw Violation() }
+        guard !line.isEmpty else { throw Violation() }
         let rest = line.dropFirst()
-        switch sign {
+        switch bytes[line.lowerBound] {
         case UInt8(ascii: ":"):
-            return .integer(try Self.number(rest))
+            return .integer(try number(rest))
         case UInt8(ascii: "+"):
-            return .bytes(Array(rest))
+            return .bytes(Array(bytes[rest]))
         case UInt8(ascii: "-"):
-            return .error(String(decoding: rest, as: UTF8.self))
+            return .error(String(decoding: bytes[rest], as: UTF8.self))
         case UInt8(ascii: "$"):
-            guard let length = try Self.length(rest) else { return RedisReply.none }
-            guard bytes.readableBytes >= length + 2, let body = bytes.readBytes(length: length) else { return nil }
-            guard bytes.readInteger(as: UInt16.self) == 0x0D0A else { throw Violation() }
-            return .bytes(body)
+            guard let length = try length(rest) else { return RedisReply.none }
+            let end = position + length
+            guard bytes.count >= end + 2 else { return nil }
+            guard bytes[end] == UInt8(ascii: "\r"), bytes[end + 1] == UInt8(ascii: "\n") else { throw Violation() }
+            defer { position = end + 2 }
+            return .bytes(Array(bytes[position..<end]))
         case UInt8(ascii: "*"):
-            guard let count = try Self.length(rest) else { return RedisReply.none }
+            guard let count = try length(rest) else { return RedisReply.none }
             guard depth < Self.maximumDepth else { throw Violation() }
             // An element takes three bytes at least, so that a count alone reserves nothing.
-            guard bytes.readableBytes >= 3 * count else { return nil }
+            guard bytes.count - position >= 3 * count else { return nil }
             var elements: [RedisReply] = []
             elements.reserveCapacity(count)
             for _ in 0..<count {
@@ -139,28 +140,28 @@ struct RedisReader {
         }
     }
 
-    private mutating func readLine() throws(Violation) -> ByteBufferView? {
-        let view = bytes.readableBytesView
-        guard let end = view.firstIndex(of: UInt8(ascii: "\r")), end + 1 < view.endIndex else { return nil }
-        guard view[end + 1] == UInt8(ascii: "\n") else { throw Violation() }
-        bytes.moveReaderIndex(to: end + 2)
-        return view[view.startIndex..<end]
+    /// Where the next line stands, without its end.
+    private mutating func readLine() throws(Violation) -> Range<Int>? {
+        guard let end = bytes[position...].firstIndex(of: UInt8(ascii: "\r")), end + 1 < bytes.count else { return nil }
+        guard bytes[end + 1] == UInt8(ascii: "\n") else { throw Violation() }
+        defer { position = end + 2 }
+        return position..<end
     }
 
     /// `nil` for -1, which stands for no value.
-    private static func length(_ digits: ByteBufferView) throws(Violation) -> Int? {
+    private func length(_ digits: Range<Int>) throws(Violation) -> Int? {
         let number = try number(digits)
         if number == -1 { return nil }
-        guard (0...Int64(maximumLength)).contains(number) else { throw Violation() }
+        guard (0...Int64(Self.maximumLength)).contains(number) else { throw Violation() }
         return Int(number)
     }
 
-    private static func number(_ digits: ByteBufferView) throws(Violation) -> Int64 {
-        let isNegative = digits.first == UInt8(ascii: "-")
+    private func number(_ digits: Range<Int>) throws(Violation) -> Int64 {
+        let isNegative = !digits.isEmpty && bytes[digits.lowerBound] == UInt8(ascii: "-")
         let digits = isNegative ? digits.dropFirst() : digits
         guard (1...18).contains(digits.count) else { throw Violation() }
         var number: Int64 = 0
-        for digit in digits {
+        for digit in bytes[digits] {
             guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { throw Violation() }
             number = 10 * number + Int64(digit - UInt8(ascii: "0"))
         }
