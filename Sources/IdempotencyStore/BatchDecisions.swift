@@ -48,6 +48,8 @@ public struct BatchReads: Sendable {
     public let marks: [KeyBytes]
     /// How many fencing tokens the batch may use up.
     public let claims: Int
+    /// Which operations the store runs itself: purges and searches.
+    public let undecided: [Int]
     /// One for each operation.
     let places: [Place]
 
@@ -55,8 +57,9 @@ public struct BatchReads: Sendable {
         var commands = Keys(capacity: batch.count)
         var marks = Keys(capacity: 0)
         var claims = 0
-        places = batch.map { operation in
-            switch operation {
+        var undecided: [Int] = []
+        places = batch.indices.map { index in
+            switch batch[index] {
             case .claim(let request):
                 claims += 1
                 return Place(of: request, &commands, &marks)
@@ -69,12 +72,14 @@ public struct BatchReads: Sendable {
             case .forgetMark(let conversation):
                 return Place(mark: marks.index(of: KeyBytes(conversation)))
             case .search, .purge:
+                undecided.append(index)
                 return Place()
             }
         }
         self.commands = commands.all
         self.marks = marks.all
         self.claims = claims
+        self.undecided = undecided
     }
 }
 
@@ -102,10 +107,10 @@ public struct BatchDecisions {
         public fileprivate(set) var firstLook: Timestamp?
         public fileprivate(set) var isChanged = false
 
-        public init(_ found: consuming CommandRecord?) {
-            isFound = found != nil
+        public init(_ found: CommandRecord?) {
             record = found
             problem = nil
+            isFound = record != nil
         }
 
         public init(problem: StoreError) {
@@ -150,11 +155,13 @@ public struct BatchDecisions {
         self.retention = retention
     }
 
-    /// The batch that the reads were for. `nil` in place of the reply to a purge and a search.
-    public mutating func perform(_ batch: [StoreOperation]) -> [StoreReply?] {
-        batch.indices.map { perform(batch[$0], at: places[$0]) }
+    /// Takes the batch that the reads were for. In the place of a reply to what is ``BatchReads/undecided`` stands that
+    /// nothing was purged.
+    public mutating func perform(_ batch: [StoreOperation]) -> [StoreReply] {
+        batch.indices.map { perform(batch[$0], at: places[$0]) ?? .purged(0, more: false) }
     }
 
+    /// `nil` for a purge and a search.
     private mutating func perform(_ operation: StoreOperation, at place: BatchReads.Place) -> StoreReply? {
         guard let command = place.command else {
             // What concerns a mark alone is a wish to forget it.

@@ -12,7 +12,8 @@ public import RoutingContract
 /// | released | acquired or superseded | lost | held, changes nothing |
 /// | completed | completed, or reopened by a replay | held, changes nothing | lost |
 public struct CommandRecord: Sendable, Hashable {
-    public enum State: Sendable, Hashable {
+    /// Kept apart from the record, so that this is small to move and to copy.
+    public indirect enum State: Sendable, Hashable {
         /// Somebody may be calling. `before` is how the command had ended before a replay reopened it.
         case claimed(until: Timestamp, before: Ending?)
         /// Nobody is calling.

@@ -159,7 +159,7 @@ public enum Fencing: Sendable, Hashable {
 }
 
 /// Why a store could not answer. In every case it is unknown whether the operation happened; doing it again is safe.
-public enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
+public indirect enum StoreError: Error, Sendable, Hashable, CustomStringConvertible {
     /// The database cannot be reached or did not answer in time; trying again later can help.
     case unavailable(String)
     /// The database answered that it cannot take more (disk or memory full).

@@ -192,28 +192,21 @@ final class PostgresSession {
         var decisions = BatchDecisions(
             reads, commands: found.commands, marks: found.marks, firstToken: found.firstToken, at: found.now,
             keeping: retention)
-        let replies = decisions.perform(batch)
+        var replies = decisions.perform(batch)
 
         var pipeline = PostgresPipeline()
         pipeline.write(decisions, reads)
         let writes = pipeline.steps.count
-        for operation in batch { pipeline.executeAfterWrites(operation, at: found.now) }
+        for index in reads.undecided { pipeline.executeAfterWrites(batch[index], at: found.now) }
         pipeline.steps.append(.sql("COMMIT"))
         let results = try connection.run(pipeline, deadline: deadline)
 
         var rest = results[writes...].dropLast()
-        var all: [StoreReply] = []
-        all.reserveCapacity(batch.count)
-        for (operation, reply) in zip(batch, replies) {
-            if let reply {
-                all.append(reply)
-            } else if let reply = rest.popFirst().flatMap({ Self.reply(to: operation, $0) }) {
-                all.append(reply)
-            } else {
-                throw .strange
-            }
+        for index in reads.undecided {
+            guard let reply = rest.popFirst().flatMap({ Self.reply(to: batch[index], $0) }) else { throw .strange }
+            replies[index] = reply
         }
-        return all
+        return replies
     }
 
     /// The answer to what is done after the writes.

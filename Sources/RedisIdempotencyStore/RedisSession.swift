@@ -159,12 +159,8 @@ actor RedisSession {
         var replies = answers[...]
         if keys > 0 {
             guard case .array(let values)? = replies.popFirst(), values.count == keys else { throw .strange }
-            let bytes = values.map { value -> [UInt8]? in
-                guard case .bytes(let bytes) = value else { return nil }
-                return bytes
-            }
-            found.commands = Array(bytes.prefix(reads.commands.count))
-            found.marks = Array(bytes.dropFirst(reads.commands.count))
+            found.commands = values.prefix(reads.commands.count).map(\.value)
+            found.marks = values.dropFirst(reads.commands.count).map(\.value)
         }
         if reads.claims > 0 {
             guard case .integer(let last)? = replies.popFirst(), last >= reads.claims else { throw .strange }
@@ -182,7 +178,7 @@ actor RedisSession {
         var decisions = BatchDecisions(
             reads, commands: found.commands.map(RedisValues.command), marks: found.marks.map(RedisValues.mark),
             firstToken: found.firstToken, at: found.now, keeping: retention)
-        let replies = decisions.perform(batch)
+        var replies = decisions.perform(batch)
 
         var pipeline = RedisPipeline()
         let commands = decisions.commands.indices.filter { decisions.commands[$0].isChanged }
@@ -198,7 +194,8 @@ actor RedisSession {
             for index in commands { pipeline.arguments(decisions.commands[index], found: found.commands[index]) }
             for index in marks { pipeline.arguments(decisions.marks[index], found: found.marks[index]) }
         }
-        for case .purge(let limit) in batch where limit > 0 {
+        for index in reads.undecided {
+            guard case .purge(let limit) = batch[index], limit > 0 else { continue }
             pipeline.command("EVALSHA", arguments: 5)
             pipeline.argument(scripts.purge)
             pipeline.argument(1)
@@ -213,22 +210,17 @@ actor RedisSession {
             guard case .integer(let done)? = rest.popFirst() else { throw .strange }
             if done == 0 { return nil }
         }
-        var all: [StoreReply] = []
-        for (operation, reply) in zip(batch, replies) {
-            if let reply {
-                all.append(reply)
-            } else if case .search(let search) = operation {
-                all.append(.searched(try await self.search(search, connection, deadline)))
-            } else if case .purge(let limit) = operation, limit > 0 {
+        for index in reads.undecided {
+            if case .search(let search) = batch[index] {
+                replies[index] = .searched(try await self.search(search, connection, deadline))
+            } else if case .purge(let limit) = batch[index], limit > 0 {
                 guard case .array(let counts)? = rest.popFirst(), counts.count == 2,
                     case .integer(let removed) = counts[0], case .integer(let seen) = counts[1]
                 else { throw .strange }
-                all.append(.purged(Int(removed), more: seen == limit))
-            } else {
-                all.append(.purged(0, more: false))
+                replies[index] = .purged(Int(removed), more: seen == limit)
             }
         }
-        return all
+        return replies
     }
 
     /// Walks through the names of the keys, which Redis keeps in no order: a step is bounded by what it looks at, be it of

@@ -54,27 +54,38 @@ enum RedisValues {
     }
 
     private static func appendEscaped(_ plain: [UInt8], to value: inout [UInt8]) {
-        var rest = plain[...]
-        while let index = rest.firstIndex(where: { $0 == separator || $0 == escape }) {
-            value.append(contentsOf: rest[..<index])
-            value.append(escape)
-            value.append(rest[index] == separator ? UInt8(ascii: "1") : UInt8(ascii: "2"))
-            rest = rest[(index + 1)...]
+        // Most have none of them, and counting goes over many bytes at once.
+        guard plain.count(where: { $0 == separator || $0 == escape }) > 0 else {
+            return value.append(contentsOf: plain)
         }
-        value.append(contentsOf: rest)
+        for byte in plain {
+            switch byte {
+            case separator: value += [escape, UInt8(ascii: "1")]
+            case escape: value += [escape, UInt8(ascii: "2")]
+            default: value.append(byte)
+            }
+        }
     }
 
     private static func unescaped(_ value: ArraySlice<UInt8>) -> [UInt8] {
         var plain: [UInt8] = []
         // Room for what will be noted next.
         plain.reserveCapacity(value.count + 64)
-        var rest = value
-        while let index = rest.firstIndex(of: escape), index + 1 < rest.endIndex {
-            plain.append(contentsOf: rest[..<index])
-            plain.append(rest[index + 1] == UInt8(ascii: "1") ? separator : escape)
-            rest = rest[(index + 2)...]
+        guard value.count(where: { $0 == escape }) > 0 else {
+            plain.append(contentsOf: value)
+            return plain
         }
-        plain.append(contentsOf: rest)
+        var isEscaped = false
+        for byte in value {
+            if isEscaped {
+                plain.append(byte == UInt8(ascii: "1") ? separator : escape)
+                isEscaped = false
+            } else if byte == escape {
+                isEscaped = true
+            } else {
+                plain.append(byte)
+            }
+        }
         return plain
     }
 

@@ -8,6 +8,12 @@ enum RedisReply: Equatable, Sendable {
     case bytes([UInt8])
     case array([RedisReply])
     case error(String)
+
+    /// What stands under a key; `nil` for nothing, or what is no string.
+    var value: [UInt8]? {
+        guard case .bytes(let bytes) = self else { return nil }
+        return bytes
+    }
 }
 
 /// Commands that are sent together.
@@ -69,12 +75,16 @@ struct RedisPipeline {
 extension [UInt8] {
     mutating func append(decimal number: Int64) {
         if number < 0 { append(UInt8(ascii: "-")) }
-        append(digits: number.magnitude)
-    }
-
-    private mutating func append(digits number: UInt64) {
-        if number >= 10 { append(digits: number / 10) }
-        append(UInt8(ascii: "0") + UInt8(number % 10))
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var rest = number.magnitude
+            var start = digits.endIndex
+            repeat {
+                start -= 1
+                digits.initializeElement(at: start, to: UInt8(ascii: "0") + UInt8(rest % 10))
+                rest /= 10
+            } while rest > 0
+            append(contentsOf: digits[start...])
+        }
     }
 }
 
