@@ -28,10 +28,13 @@ public struct BatchReads: Sendable {
 
         /// Where it stands; appends it unless it stands there already.
         mutating func index(of key: KeyBytes) -> Int {
-            if let index = indices[key] { return index }
             let index = all.count
+            // Nearly every key is new, and so is looked up once.
+            if let known = indices.updateValue(index, forKey: key) {
+                indices[key] = known
+                return known
+            }
             all.append(key)
-            indices[key] = index
             return index
         }
     }
@@ -107,10 +110,17 @@ public struct BatchDecisions {
         public fileprivate(set) var firstLook: Timestamp?
         public fileprivate(set) var isChanged = false
 
-        public init(_ found: CommandRecord?) {
-            record = found
+        /// Nothing was found.
+        public init() {
+            isFound = false
             problem = nil
-            isFound = record != nil
+            record = nil
+        }
+
+        public init(_ found: CommandRecord) {
+            isFound = true
+            problem = nil
+            record = found
         }
 
         public init(problem: StoreError) {
@@ -206,7 +216,6 @@ public struct BatchDecisions {
     }
 
     private mutating func claim(_ request: ClaimRequest, _ command: Int, _ mark: Int?) -> ClaimResult {
-        let isNew = commands[command].record == nil
         let latestDelete = request.canBeSuperseded ? mark.flatMap { marks[$0].mark?.issuedAt } : nil
         let decision = CommandRecord.claim(
             request, finding: &commands[command].record, latestDelete: latestDelete, token: nextToken, at: now,
@@ -214,7 +223,9 @@ public struct BatchDecisions {
         guard decision.isWrite else { return decision.result }
         commands[command].isChanged = true
         if commands[command].record?.token == nextToken { nextToken += 1 }
-        if isNew { commands[command].firstLook = CommandRecord.firstLook(request, at: now, keeping: retention) }
+        if decision.isFirst {
+            commands[command].firstLook = CommandRecord.firstLook(request, at: now, keeping: retention)
+        }
         if let issuedAt = decision.mark { leave(issuedAt, mark) }
         return decision.result
     }

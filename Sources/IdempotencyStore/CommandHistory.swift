@@ -199,8 +199,7 @@ public struct CommandHistory: Sendable, Hashable {
         guard !calls.isEmpty, begin() else { return }
         for call in calls {
             let entry = HistoryCodec.encode(HistoryEntry(at: call.startedAt, event: .called(call)))
-            if let known = encodedEntries, known.contains(where: { $0.elementsEqual(entry) }) { continue }
-            append(entry)
+            if !holds(entry) { append(entry) }
         }
     }
 
@@ -270,11 +269,24 @@ public struct CommandHistory: Sendable, Hashable {
         bytes = all
     }
 
-    /// `nil` where they do not add up.
-    private var encodedEntries: [ArraySlice<UInt8>]? {
+    private func holds(_ entry: [UInt8]) -> Bool {
+        guard var reader = entriesReader else { return false }
+        for _ in 0..<bytes[2] {
+            guard let known = reader.readBytes() else { return false }
+            if known.elementsEqual(entry) { return true }
+        }
+        return false
+    }
+
+    private var entriesReader: ByteReader? {
         guard isReadable else { return nil }
         let isNamed = bytes[1] & Self.hasConversation != 0
-        var reader = ByteReader(bytes.dropFirst(Self.headerSize + (isNamed ? ConversationTag.size : 0)))
+        return ByteReader(bytes.dropFirst(Self.headerSize + (isNamed ? ConversationTag.size : 0)))
+    }
+
+    /// `nil` where they do not add up.
+    private var encodedEntries: [ArraySlice<UInt8>]? {
+        guard var reader = entriesReader else { return nil }
         var encoded: [ArraySlice<UInt8>] = []
         encoded.reserveCapacity(Int(bytes[2]))
         for _ in 0..<bytes[2] {

@@ -73,6 +73,8 @@ public struct ClaimDecision: Sendable, Hashable {
     public var result: ClaimResult
     /// Whether the record is to be written; otherwise everything is as it was.
     public var isWrite = true
+    /// Whether nothing was remembered of the command.
+    public var isFirst = false
     /// The mark to leave for the conversation, unless a later one stands there.
     public var mark: Timestamp?
 }
@@ -116,6 +118,7 @@ extension CommandRecord {
             mayHaveTakenEffect: false, replay: 0, nonce: nil, worker: "", keepUntil: now)
         var decision = first.claim(
             request, latestDelete: latestDelete, token: token, at: now, keeping: retention)
+        decision.isFirst = true
         decision.mark = request.mark
         record = first
         return decision

@@ -109,13 +109,12 @@ public final class InMemoryStoreBackend: StoreBackend {
 
     private func claim(_ request: ClaimRequest, in memory: inout Memory, at now: Timestamp) -> StoreReply {
         var record = memory.commands[request.key]?.record
-        let isNew = record == nil
         let decision = CommandRecord.claim(
             request, finding: &record,
             latestDelete: request.canBeSuperseded ? memory.marks[request.conversationKey]?.issuedAt : nil,
             token: memory.lastToken + 1, at: now, keeping: retention)
         guard decision.isWrite, let record else { return .claim(decision.result) }
-        if isNew {
+        if decision.isFirst {
             guard hasRoom(for: decision.mark == nil ? 1 : 2, in: &memory, at: now) else { return .failed(isFull) }
             let lookAt = CommandRecord.firstLook(request, at: now, keeping: retention)
             memory.commands[request.key] = Command(record: record, lookAt: lookAt)

@@ -21,6 +21,7 @@ public enum RecordCodec {
 
     public static func encode(_ record: CommandRecord) -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(128)
         encode(record, to: &bytes)
         return bytes
     }
@@ -40,8 +41,6 @@ public enum RecordCodec {
         if record.nonce != nil { flags.insert(.nonce) }
         if ending != nil { flags.insert(.ending) }
 
-        let result = ending.map { ResultCodec.encode($0.result) }
-        bytes.reserveCapacity(bytes.count + 112 + (result?.count ?? 0))
         bytes.append(format)
         bytes.append(code)
         bytes.append(flags.rawValue)
@@ -53,9 +52,9 @@ public enum RecordCodec {
         if let nonce = record.nonce { bytes.write(Int64(bitPattern: nonce)) }
         bytes.write(record.worker)
         bytes.write(record.keepUntil.milliseconds)
-        if let ending, let result {
+        if let ending {
             bytes.write(Int64(ending.replay))
-            bytes.write(counted: result)
+            bytes.write(counted: ResultCodec.encode(ending.result))
         }
     }
 

@@ -140,7 +140,7 @@ final class PostgresSession {
 
         var results = try connection.run(pipeline, deadline: deadline)[...].dropFirst()
         var found = Found(
-            commands: reads.commands.map { _ in BatchDecisions.Command(nil) },
+            commands: reads.commands.map { _ in BatchDecisions.Command() },
             marks: reads.marks.map { _ in BatchDecisions.Mark(nil) }, now: Timestamp(milliseconds: 0))
         if !reads.commands.isEmpty {
             let indices = Self.indices(reads.commands)

@@ -254,7 +254,7 @@ actor RedisSession {
         if case .error(let message) = got[0] { throw .refused(message) }
         guard case .array(let values) = got[0], values.count == keys.count else { throw .strange }
         for (key, value) in zip(keys, values) {
-            guard case .bytes(let bytes) = value, RedisValues.history(bytes[...]).isOf(search.tag),
+            guard case .bytes(let bytes) = value, RedisValues.history(of: bytes).isOf(search.tag),
                 let command = KeyBytes(bytes: Array(key.dropFirst(commandPrefix.count))).command
             else { continue }
             step.commands.append(command)
@@ -279,7 +279,7 @@ extension RedisPipeline {
         argument { value in
             if let record = command.record { RedisValues.encode(record, to: &value) }
         }
-        argument(command.record == nil ? nil : command.firstLook)
+        argument(command.firstLook)
     }
 
     fileprivate mutating func arguments(_ mark: BatchDecisions.Mark, found: [UInt8]?) {

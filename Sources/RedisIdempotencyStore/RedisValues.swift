@@ -28,7 +28,7 @@ enum RedisValues {
     }
 
     static func command(_ value: [UInt8]?) -> BatchDecisions.Command {
-        guard let value else { return BatchDecisions.Command(nil) }
+        guard let value else { return BatchDecisions.Command() }
         guard let end = value.firstIndex(of: separator) else {
             return BatchDecisions.Command(problem: .unusable("a command's record is damaged"))
         }
@@ -41,9 +41,10 @@ enum RedisValues {
         }
     }
 
-    /// - Parameter head: a command's value, at least what stands before the first `;`.
-    static func history(_ head: ArraySlice<UInt8>) -> CommandHistory {
-        let head = head.prefix { $0 != separator }
+    static func history(of value: [UInt8]) -> CommandHistory { history(value.prefix { $0 != separator }) }
+
+    /// - Parameter head: what stands before the first `;` of a command's value.
+    private static func history(_ head: ArraySlice<UInt8>) -> CommandHistory {
         guard let start = head.firstIndex(of: UInt8(ascii: ",")) else { return CommandHistory() }
         return CommandHistory(bytes: unescaped(head[(start + 1)...]))
     }
