@@ -40,6 +40,7 @@ final class SQLiteStatements {
                 INSERT INTO command (state, until, token, attempts, uncertain, replay, nonce, worker, keep_until,
                     result, result_replay, changed_at, history, key, fingerprint, look_at)
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                    ON CONFLICT (key) DO NOTHING
                 """
             case .updateCommand:
                 """
@@ -135,22 +136,21 @@ final class SQLiteStatements {
         return CommandRow(id: statement.integer(12), record: record)
     }
 
-    func insert(_ record: CommandRecord, key: KeyBytes, lookAt: Timestamp, at now: Timestamp) throws {
+    /// Returns `false`, having changed nothing, where there is a row of this key.
+    func insert(_ row: CommandRow, key: KeyBytes, lookAt: Timestamp, at now: Timestamp) throws -> Bool {
+        guard let record = row.record else { return false }
         let statement = try prepare(.insertCommand)
         bind(record, at: now, to: statement)
         statement.bind(14, key.bytes)
         statement.bind(15, record.fingerprint.bytes)
         statement.bind(16, lookAt.milliseconds)
         try statement.run()
+        return statement.changes > 0
     }
 
     /// Writes the row again, if there was one.
     func update(_ row: CommandRow, at now: Timestamp) throws {
         guard let id = row.id, let record = row.record else { return }
-        try update(record, id: id, at: now)
-    }
-
-    func update(_ record: CommandRecord, id: Int64, at now: Timestamp) throws {
         let statement = try prepare(.updateCommand)
         bind(record, at: now, to: statement)
         statement.bind(14, id)

@@ -43,23 +43,26 @@ struct SQLiteTransaction {
 
     private mutating func claim(_ request: ClaimRequest) throws -> StoreReply {
         let key = KeyBytes(request.key)
-        var row = try statements.findCommand(key)
         let latestDelete: Timestamp? =
             request.canBeSuperseded ? try statements.findMark(KeyBytes(request.conversationKey)) : nil
         let newest = try lastToken ?? statements.readToken()
-        let decision = CommandRecord.claim(
-            request, finding: &row.record, latestDelete: latestDelete, token: newest + 1, at: now, keeping: retention)
         lastToken = newest
-        guard decision.isWrite, let record = row.record else { return .claim(decision.result) }
-        if record.token > newest {
-            lastToken = record.token
-            hasNewToken = true
+        // Nearly every claim is the first of its command: whether it is shows as it is written, without looking before.
+        var row = SQLiteStatements.CommandRow()
+        var decision = CommandRecord.claim(
+            request, finding: &row.record, latestDelete: latestDelete, token: newest + 1, at: now, keeping: retention)
+        let lookAt = CommandRecord.firstLook(request, at: now, keeping: retention)
+        if try !statements.insert(row, key: key, lookAt: lookAt, at: now) {
+            row = try statements.findCommand(key)
+            decision = CommandRecord.claim(
+                request, finding: &row.record, latestDelete: latestDelete, token: newest + 1, at: now,
+                keeping: retention)
+            guard decision.isWrite else { return .claim(decision.result) }
+            try statements.update(row, at: now)
         }
-        if let id = row.id {
-            try statements.update(record, id: id, at: now)
-        } else {
-            try statements.insert(
-                record, key: key, lookAt: CommandRecord.firstLook(request, at: now, keeping: retention), at: now)
+        if row.record?.token == newest + 1 {
+            lastToken = newest + 1
+            hasNewToken = true
         }
         if let mark = decision.mark { try leave(mark, for: request.conversationKey) }
         return .claim(decision.result)
