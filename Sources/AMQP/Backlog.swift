@@ -22,8 +22,9 @@ struct Backlog {
     var first: Outgoing? { isEmpty ? nil : items[head] }
 
     mutating func removeFirst() {
-        guard let outgoing = items[head] else { return }
-        bytes -= outgoing.message.message.body.count
+        // Through the element: a copy of all its parts would cost more than the rest.
+        guard let size = items[head]?.message.message.body.count else { return }
+        bytes -= size
         items[head] = nil
         head += 1
         if head == items.count {

@@ -186,9 +186,9 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     /// Reads the next frame if there is one within the limit; also sends and checks heartbeats.
     /// - Returns: false when there is none.
-    func nextFrame(_ frame: inout amqp_frame_t, within limit: Duration = .zero) throws(AMQPError) -> Bool {
+    func nextFrame(_ frame: inout amqp_frame_t, within limit: Duration? = nil) throws(AMQPError) -> Bool {
         // A null time limit would wait for ever; zero does not wait.
-        var interval = limit.timeInterval
+        var interval = limit?.timeInterval ?? timeval()
         let status = amqp_simple_wait_frame_noblock(state, &frame, &interval)
         if status == AMQP_STATUS_OK.rawValue { return true }
         if status == AMQP_STATUS_TIMEOUT.rawValue { return false }
