@@ -117,7 +117,13 @@ extension String {
     /// Whether it can stand in an HTTP header as it is: visible ASCII, with spaces inside only (RFC 9110 §5.5).
     var isHeaderSafe: Bool {
         guard let first = utf8.first, let last = utf8.last, first != 0x20, last != 0x20 else { return false }
-        return utf8.allSatisfy { (0x20...0x7E).contains($0) }
+        return allBytes { (0x20...0x7E).contains($0) }
+    }
+
+    /// Whether all its bytes are of a kind. In one piece, as nearly all texts are, they are looked at several times faster than
+    /// one by one.
+    func allBytes(_ satisfy: (UInt8) -> Bool) -> Bool {
+        utf8.withContiguousStorageIfAvailable { $0.allSatisfy(satisfy) } ?? utf8.allSatisfy(satisfy)
     }
 
     /// For messages: in quotes, cut after 64 characters, nothing in it that could act on a terminal or a log.

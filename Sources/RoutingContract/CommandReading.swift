@@ -204,7 +204,7 @@ struct CommandReading {
             return nil
         }
         guard let text = value.string, !text.isEmpty, text.utf8.count <= 255,
-            text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F })
+            text.allBytes({ $0 >= 0x20 && $0 != 0x7F })
         else {
             refuse(
                 CommandError(

@@ -85,6 +85,9 @@ public struct JSONValue: Sendable {
             from: member.valueStart + 1, to: member.valueEnd - 1, isEscaped: member.valueIsEscaped)
     }
 
+    /// Whether it is a string that is not empty; makes no text to find out.
+    var isNonEmptyString: Bool { kind == .string && range.count > 2 }
+
     public var boolean: Bool? {
         guard kind == .boolean else { return nil }
         return document.source[Int(member.valueStart)] == UInt8(ascii: "t")
@@ -103,9 +106,11 @@ public struct JSONValue: Sendable {
                 return document.text(from: member.keyStart, to: member.keyEnd, isEscaped: true) == "\(name)"
             }
             guard Int(member.keyEnd - member.keyStart) == name.utf8CodeUnitCount else { return false }
-            for index in 0..<name.utf8CodeUnitCount
-            where document.source[Int(member.keyStart) + index] != name.utf8Start[index] { return false }
-            return true
+            return name.withUTF8Buffer { name in
+                document.source.withUnsafeBufferPointer {
+                    $0[Int(member.keyStart)..<Int(member.keyEnd)].elementsEqual(name)
+                }
+            }
         }
     }
 

@@ -74,13 +74,14 @@ struct PayloadRules {
     }
 
     private func flowProblem(_ flow: JSONValue) -> CommandError? {
-        let (flowID, queueID) = (flow["flowId"]?.string, flow["queueId"]?.string)
-        guard let flowID, let queueID, !flowID.isEmpty, !queueID.isEmpty else {
+        guard let flowID = flow["flowId"], let queueID = flow["queueId"], flowID.isNonEmptyString,
+            queueID.isNonEmptyString
+        else {
             return CommandError(
                 .flowIncomplete, code: SalesforceCode.flowIncomplete,
                 "routingInfo.flow needs both flowId and queueId (the fallback queue), as strings")
         }
-        guard isStrict else { return nil }
+        guard isStrict, let flowID = flowID.string, let queueID = queueID.string else { return nil }
         guard SalesforceID.isValid(flowID, prefix: "300") else {
             return CommandError(
                 .flowMalformed, code: SalesforceCode.flowIncomplete,

@@ -185,11 +185,10 @@ extension [UInt8] {
     fileprivate func contains(ascii: StaticString) -> Bool {
         withUnsafeBufferPointer { bytes in
             let needle = UnsafeBufferPointer(start: ascii.utf8Start, count: ascii.utf8CodeUnitCount)
-            guard bytes.count >= needle.count else { return false }
-            for start in 0...(bytes.count - needle.count) where bytes[start] == needle[0] {
-                if UnsafeBufferPointer(rebasing: bytes[start..<start + needle.count]).elementsEqual(needle) {
-                    return true
-                }
+            var rest = bytes[...]
+            while let start = rest.firstIndex(of: needle[0]) {
+                if rest[start...].starts(with: needle) { return true }
+                rest = rest[(start + 1)...]
             }
             return false
         }
