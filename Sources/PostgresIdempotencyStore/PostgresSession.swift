@@ -246,12 +246,16 @@ extension PostgresPipeline {
         }
     }
 
-    /// Everything in the order of the keys, so that workers that lock new ones never wait for each other in a ring.
+    /// New rows in the order of their keys, so that workers never wait for each other in a ring; those that were found are
+    /// locked already.
     fileprivate mutating func write(_ decisions: BatchDecisions, _ reads: BatchReads) {
         var (new, changed) = (CommandColumns(), CommandColumns())
         var removed: [[UInt8]] = []
-        let changedCommands = zip(reads.commands, decisions.commands).filter { $1.isChanged }
-        for (key, command) in changedCommands.sorted(by: { $0.0 < $1.0 }) {
+        let indices = decisions.commands.indices.filter { decisions.commands[$0].isChanged }
+        let found = indices.filter { decisions.commands[$0].isFound }
+        let added = indices.filter { !decisions.commands[$0].isFound }
+        for index in found + added.sorted(by: { reads.commands[$0] < reads.commands[$1] }) {
+            let (key, command) = (reads.commands[index], decisions.commands[index])
             switch (command.isFound, command.record) {
             case (false, let record?): new.append(key, record, command.firstLook ?? record.keepUntil)
             case (true, let record?): changed.append(key, record, command.firstLook)

@@ -4,34 +4,49 @@
 struct PostgresValue {
     let bytes: [UInt8]
 
-    init(_ value: Int64) { bytes = value.bigEndianBytes }
+    init(_ value: Int64) {
+        var bytes: [UInt8] = []
+        bytes.append(bigEndian: value)
+        self.bytes = bytes
+    }
 
     init(_ value: [UInt8]) { bytes = value }
 
     init(_ values: [Int64?]) {
-        bytes = Self.array(elementType: 20, values.map { $0?.bigEndianBytes })
+        var bytes = Self.beginArray(
+            elementType: 20, count: values.count, hasNull: values.contains(nil), size: 8 * values.count)
+        for value in values {
+            // As length this stands for NULL.
+            guard let value else {
+                bytes.append(bigEndian: Int32(-1))
+                continue
+            }
+            bytes.append(bigEndian: Int32(8))
+            bytes.append(bigEndian: value)
+        }
+        self.bytes = bytes
     }
 
     init(_ values: [[UInt8]]) {
-        bytes = Self.array(elementType: 17, values)
+        var bytes = Self.beginArray(
+            elementType: 17, count: values.count, hasNull: false, size: values.reduce(0) { $0 + $1.count })
+        for value in values {
+            bytes.append(bigEndian: Int32(value.count))
+            bytes.append(contentsOf: value)
+        }
+        self.bytes = bytes
     }
 
-    /// One dimension, counted from 1; -1 as length stands for NULL.
-    private static func array(elementType: Int32, _ elements: [[UInt8]?]) -> [UInt8] {
+    /// One dimension, counted from 1, or none for an empty array. Every element follows with its length before it.
+    private static func beginArray(elementType: Int32, count: Int, hasNull: Bool, size: Int) -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(20 + elements.reduce(0) { $0 + 4 + ($1?.count ?? 0) })
-        let hasNull: Int32 = elements.contains { $0 == nil } ? 1 : 0
-        for field in [elements.isEmpty ? 0 : 1, hasNull, elementType] { bytes += field.bigEndianBytes }
-        if elements.isEmpty { return bytes }
-        for field in [Int32(elements.count), 1] { bytes += field.bigEndianBytes }
-        for element in elements {
-            guard let element else {
-                bytes += Int32(-1).bigEndianBytes
-                continue
-            }
-            bytes += Int32(element.count).bigEndianBytes
-            bytes += element
-        }
+        bytes.reserveCapacity(20 + 4 * count + size)
+        bytes.append(bigEndian: Int32(count == 0 ? 0 : 1))
+        bytes.append(bigEndian: Int32(hasNull ? 1 : 0))
+        bytes.append(bigEndian: elementType)
+        guard count > 0 else { return bytes }
+        bytes.append(bigEndian: Int32(count))
+        bytes.append(bigEndian: Int32(1))
         return bytes
     }
 }
@@ -48,6 +63,8 @@ struct PostgresRows {
     }
 }
 
-extension FixedWidthInteger {
-    fileprivate var bigEndianBytes: [UInt8] { withUnsafeBytes(of: bigEndian) { Array($0) } }
+extension [UInt8] {
+    fileprivate mutating func append(bigEndian value: some FixedWidthInteger) {
+        Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) }
+    }
 }
