@@ -55,38 +55,27 @@ enum RedisValues {
     }
 
     private static func appendEscaped(_ plain: [UInt8], to value: inout [UInt8]) {
-        // Most have none of them, and counting goes over many bytes at once.
-        guard plain.count(where: { $0 == separator || $0 == escape }) > 0 else {
-            return value.append(contentsOf: plain)
+        var start = 0
+        for index in plain.indices where plain[index] == separator || plain[index] == escape {
+            value.append(contentsOf: plain[start..<index])
+            value.append(escape)
+            value.append(plain[index] == separator ? UInt8(ascii: "1") : UInt8(ascii: "2"))
+            start = index + 1
         }
-        for byte in plain {
-            switch byte {
-            case separator: value += [escape, UInt8(ascii: "1")]
-            case escape: value += [escape, UInt8(ascii: "2")]
-            default: value.append(byte)
-            }
-        }
+        value.append(contentsOf: plain[start...])
     }
 
     private static func unescaped(_ value: ArraySlice<UInt8>) -> [UInt8] {
         var plain: [UInt8] = []
         // Room for what will be noted next.
         plain.reserveCapacity(value.count + 64)
-        guard value.count(where: { $0 == escape }) > 0 else {
-            plain.append(contentsOf: value)
-            return plain
+        var start = value.startIndex
+        for index in value.indices.dropLast() where value[index] == escape && index >= start {
+            plain.append(contentsOf: value[start..<index])
+            plain.append(value[index + 1] == UInt8(ascii: "1") ? separator : escape)
+            start = index + 2
         }
-        var isEscaped = false
-        for byte in value {
-            if isEscaped {
-                plain.append(byte == UInt8(ascii: "1") ? separator : escape)
-                isEscaped = false
-            } else if byte == escape {
-                isEscaped = true
-            } else {
-                plain.append(byte)
-            }
-        }
+        plain.append(contentsOf: value[start...])
         return plain
     }
 
