@@ -109,6 +109,8 @@ import Testing
         ]
         #expect(queue.finish(.success(claims.map { .claim(.acquired($0)) })) == [nil, "b"])
         let release = StoreOperation.release(claims[0], .forRetry(attempts: 2, mayHaveTakenEffect: true))
+        _ = queue.enqueue(purge(1), waiter: "c", deadline: zero + .seconds(2))
+        #expect(queue.expire(at: zero + .seconds(3)) == ["c"], "what is given back waits for nobody")
         #expect(queue.next() == .run([release]))
         #expect(queue.finish(.success([.fencing(.held)])) == [nil])
         #expect(queue.next() == .rest)

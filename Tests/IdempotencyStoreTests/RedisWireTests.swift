@@ -1,6 +1,8 @@
 // What goes over the wire to Redis and comes back, in whatever pieces.
 
+import IdempotencyStore
 import NIOCore
+import RoutingContract
 import Testing
 
 @testable import RedisIdempotencyStore
@@ -50,6 +52,30 @@ import Testing
     ])
     func whatRedisNeverSaysIsAnError(_ text: String) {
         #expect(throws: RedisReader.Violation.self) { try replies([text]) }
+    }
+
+    /// Whatever a byte of a value is changed to, reading it returns a command or why there is none.
+    @Test func aDamagedValueNeverTraps() {
+        let seed = UInt64.random(in: .min ... .max)
+        print("seed \(seed)")
+        var generator = SeededGenerator(seed: seed)
+        let record = CommandRecord(
+            fingerprint: fingerprint(7), state: .released(before: nil), token: 1, attempts: 0,
+            mayHaveTakenEffect: false, replay: 0, nonce: nil, worker: "w", keepUntil: start,
+            history: CommandHistory(bytes: Array("a;b<c;<".utf8)))
+        var value: [UInt8] = []
+        RedisValues.encode(record, to: &value)
+        #expect(RedisValues.command(value).record == record)
+        let signs = Array("0;<,1".utf8)
+        for _ in 0..<2000 {
+            var damaged = value
+            for _ in 0..<3 {
+                let index = Int.random(in: damaged.indices, using: &generator)
+                damaged[index] = signs[Int.random(in: signs.indices, using: &generator)]
+            }
+            let command = RedisValues.command(damaged)
+            #expect((command.record == nil) == (command.problem != nil))
+        }
     }
 
     /// A length alone costs no memory: what it announces has to come first.
