@@ -87,12 +87,12 @@ struct BatchQueue<Waiter> {
             mayLinger = false
             return .linger
         }
-        var batch = operations
-        if batch.count <= maximumBatch {
-            operations = []
+        var batch: [StoreOperation] = []
+        if operations.count <= maximumBatch {
+            swap(&batch, &operations)
             swap(&inFlight, &waits)
         } else {
-            batch.removeLast(batch.count - maximumBatch)
+            batch = Array(operations.prefix(maximumBatch))
             operations.removeFirst(maximumBatch)
             inFlight = Array(waits.prefix(maximumBatch))
             waits.removeFirst(maximumBatch)
