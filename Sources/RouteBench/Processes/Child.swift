@@ -48,9 +48,18 @@ final class Child: Sendable {
     var pid: Int32 { process.processIdentifier }
     var isRunning: Bool { process.isRunning }
 
+    /// How long a program may take to end before it counts as hung.
+    private static let patience: Duration = .seconds(60)
+
     /// SIGTERM, and waits for its end.
     func stop() async throws {
         if process.isRunning { kill(pid, SIGTERM) }
+        // Beside the wait, so that a program which hangs fails its run in place of holding up all that follow.
+        let watch = Task {
+            try await Task.sleep(for: Self.patience)
+            if process.isRunning { kill(pid, SIGKILL) }
+        }
+        defer { watch.cancel() }
         for await _ in ended {}
         let byOurSignal = process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGTERM
         guard byOurSignal || process.terminationStatus == 0 else {
