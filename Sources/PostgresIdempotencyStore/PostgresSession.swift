@@ -80,6 +80,13 @@ final class PostgresSession {
         let found = try connection.run(
             PostgresPipeline(steps: [
                 .sql("SELECT set_config('statement_timeout', '\(milliseconds)', false)"),
+                // Statements here find rows by their keys. A plan made while the tables were empty reads all of them instead, and
+                // stays until the server has analysed them: minutes in which every command costs ten times as much.
+                .sql(
+                    """
+                    SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+                        set_config('enable_mergejoin', 'off', false)
+                    """),
                 .sql("SELECT set_config('idle_in_transaction_session_timeout', '\(milliseconds)', false)"),
                 // What was answered is on disk; stronger settings than `on` stay.
                 .sql(
@@ -90,7 +97,7 @@ final class PostgresSession {
                 .sql(PostgresSchema.findVersion),
             ]), deadline: deadline)
         let create = PostgresPipeline(steps: PostgresSchema.create.map { .sql($0) })
-        if found[3].rows != [[[1]]] { try connection.run(create, deadline: deadline) }
+        if found[4].rows != [[[1]]] { try connection.run(create, deadline: deadline) }
         var (version, oldestReader) = try readVersion(connection, deadline)
         if version < PostgresSchema.version {
             try connection.run(create, deadline: deadline)
