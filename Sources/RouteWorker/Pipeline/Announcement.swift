@@ -91,7 +91,7 @@ struct Announcement: Sendable {
         metadata[LogKey.queue] = .string(delivery.queue)
         metadata[LogKey.attempts] = .string(String(result.attempts))
         metadata[LogKey.milliseconds] = .string(
-            String(result.completedAt.milliseconds - result.receivedAt.milliseconds))
+            String((result.completedAt - result.receivedAt).wholeMilliseconds))
         if let request = subject.request { metadata[LogKey.requestID] = .string(request.description) }
         if let org = subject.org { metadata[LogKey.org] = .string(org.description) }
         if let kind = subject.kind { metadata[LogKey.command] = .string(kind.rawValue) }
