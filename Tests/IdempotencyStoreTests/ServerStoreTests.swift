@@ -26,6 +26,36 @@ import Testing
         for store in stores { await store.close() }
     }
 
+    /// The planner takes tables that were empty when it first looked for empty until the server analyses them.
+    @Test func postgresFindsCommandsByTheirKeysInTablesThatAreNew() async throws {
+        let place = try await ServerPlace.shared(.postgres)
+        let store = try place.store()
+        // Several batches of many, since a plan is made for good after a few.
+        for round in UInt8(0)..<8 {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in UInt8(0)..<25 {
+                    group.addTask {
+                        let claim = try #require(try await store.claim(request(key(25 * round + number))).acquired)
+                        _ = try await store.record(result(.succeeded), for: claim)
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+        await store.close()
+        // The server counts what a connection did when that has gone.
+        let scans = try await eventually("the server's counts") { () -> String? in
+            let counts = try await psql(
+                place.url,
+                """
+                SELECT seq_scan, seq_tup_read FROM pg_stat_user_tables
+                WHERE relid = 'route_worker_command'::regclass AND idx_scan >= 50
+                """)
+            return counts.isEmpty ? nil : counts
+        }
+        #expect(scans.hasSuffix("|0"), "sequential scans and the rows they read: \(scans)")
+    }
+
     @Test(arguments: TestDatabase.allCases)
     func workersRacingForTheSameCommandsGetEachOnce(_ kind: TestDatabase) async throws {
         let place = try await ServerPlace.shared(kind)
