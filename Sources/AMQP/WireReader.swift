@@ -99,7 +99,7 @@ struct WireReader {
         var inner = WireReader(try longBytes())
         var fields: [FieldTable.Field] = []
         // A field takes 24 bytes or so; what is malformed must not reserve more than it holds.
-        fields.reserveCapacity(min(inner.remaining / 24 + 1, 16))
+        fields.reserveCapacity(min((inner.remaining + 23) / 24, 16))
         while inner.remaining > 0 {
             let key = try inner.requiredShortString()
             fields.append(FieldTable.Field(key, try inner.value(depth: depth)))

@@ -6,8 +6,8 @@
 /// keys by the time at which a purge looks at them.
 enum RedisScripts {
     /// KEYS: the index, then the keys to write. ARGV: for each key what was found ('' for nothing), what is to be ('' for
-    /// nothing), and when a purge looks at it ('' leaves that as it is; it does not count for a key that is to be gone). Writes all of it and returns 1, or nothing and
-    /// returns 0 when a key holds something else by now.
+    /// nothing), and when a purge looks at it ('' leaves that as it is; it does not count for a key that is to be gone).
+    /// Writes all of it and returns 1, or nothing and returns 0 when a key holds something else by now.
     static let write = """
         for i = 2, #KEYS do
           if (redis.call('GET', KEYS[i]) or '') ~= ARGV[3 * i - 5] then return 0 end

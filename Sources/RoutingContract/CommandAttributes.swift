@@ -120,12 +120,6 @@ extension String {
         return allBytes { (0x20...0x7E).contains($0) }
     }
 
-    /// Whether all its bytes are of a kind. In one piece, as nearly all texts are, they are looked at several times faster than
-    /// one by one.
-    func allBytes(_ satisfy: (UInt8) -> Bool) -> Bool {
-        utf8.withContiguousStorageIfAvailable { $0.allSatisfy(satisfy) } ?? utf8.allSatisfy(satisfy)
-    }
-
     /// For messages: in quotes, cut after 64 characters, nothing in it that could act on a terminal or a log.
     var quoted: String {
         var output = "\""

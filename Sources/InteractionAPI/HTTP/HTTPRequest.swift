@@ -42,7 +42,7 @@ struct RequestHead: Sendable {
         var buffer = ByteBufferAllocator().buffer(capacity: bytes.count + body.count)
         buffer.writeBytes(bytes)
         buffer.writeBytes(body)
-        let head = buffer.readSlice(length: bytes.count) ?? ByteBuffer()
+        guard let head = buffer.readSlice(length: bytes.count) else { preconditionFailure("it was just written") }
         return HTTPRequest(method: method, head: head, body: buffer)
     }
 
