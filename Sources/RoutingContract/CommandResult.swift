@@ -52,13 +52,14 @@ public struct APIResponse: Sendable, Hashable {
     public let isJSON: Bool
 
     public init(_ bytes: [UInt8]) {
-        self.init(bytes, as: try? JSONScanner().scan(bytes))
+        self.bytes = bytes
+        isJSON = (try? JSONScanner().scan(bytes)) != nil
     }
 
-    /// - Parameter document: what a scan of these bytes has found.
-    public init(_ bytes: [UInt8], as document: JSONDocument?) {
-        self.bytes = bytes
-        isJSON = document != nil
+    /// - Parameter document: what a scan of its bytes has found, which spares another one.
+    public init(_ document: JSONDocument) {
+        bytes = document.source
+        isJSON = true
     }
 }
 
@@ -83,12 +84,12 @@ public struct CommandResult: Sendable, Hashable {
     public var needsDeadLetter: Bool { outcome.isFailure && error?.reason != Self.nothingCleared }
 
     public init(
-        outcome: Outcome, httpStatus: Int? = nil, response: [UInt8]? = nil, error: CommandError? = nil,
+        outcome: Outcome, httpStatus: Int? = nil, response: APIResponse? = nil, error: CommandError? = nil,
         attempts: Int = 0, receivedAt: Timestamp, completedAt: Timestamp, worker: String
     ) {
         self.outcome = outcome
         self.httpStatus = httpStatus
-        self.response = response.map { APIResponse($0) }
+        self.response = response
         self.error = error
         self.attempts = attempts
         self.receivedAt = receivedAt

@@ -93,7 +93,7 @@ import Testing
             reply: ReplyAddress(correlationID: "call-1"), replay: 2)
         let now = Timestamp(milliseconds: 1_700_000_000_000)
         let result = CommandResult(
-            outcome: .rejected, httpStatus: 400, response: Array("{}".utf8),
+            outcome: .rejected, httpStatus: 400, response: APIResponse(Array("{}".utf8)),
             error: CommandError(code: 10032, message: "no such queue", reason: "queue-not-valid"), attempts: 3,
             receivedAt: now, completedAt: now, worker: "w")
         let answer = try #require(

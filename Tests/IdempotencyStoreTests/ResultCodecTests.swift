@@ -50,7 +50,7 @@ import Testing
             1, 2, 15, 6, 200, 1, 144, 3, 2, 119, 160, 6, 176, 156, 1, 2, 114, 2, 109, 4, 123, 125,
         ]
         let expected = CommandResult(
-            outcome: .rejected, httpStatus: 400, response: Array("{}".utf8),
+            outcome: .rejected, httpStatus: 400, response: APIResponse(Array("{}".utf8)),
             error: CommandError(code: 10008, message: "m", reason: "r"), attempts: 3,
             receivedAt: Timestamp(milliseconds: 100), completedAt: Timestamp(milliseconds: 200), worker: "w")
         #expect(try ResultCodec.decode(bytes) == expected)

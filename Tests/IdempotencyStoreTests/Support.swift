@@ -57,7 +57,7 @@ func request(
 
 func result(_ outcome: Outcome, attempts: Int = 1, reason: String? = nil) -> CommandResult {
     CommandResult(
-        outcome: outcome, httpStatus: 202, response: Array(#"{"success":true}"#.utf8),
+        outcome: outcome, httpStatus: 202, response: APIResponse(Array(#"{"success":true}"#.utf8)),
         error: reason.map { CommandError(code: 10019, message: "in words", reason: $0) }, attempts: attempts,
         receivedAt: start, completedAt: start + .seconds(1), worker: "worker-1")
 }

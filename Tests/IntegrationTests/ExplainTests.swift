@@ -33,7 +33,8 @@ struct CommandStoryTests {
     {
         CommandRecord.Ending(
             result: CommandResult(
-                outcome: outcome, httpStatus: response == nil ? nil : 202, response: response.map { Array($0.utf8) },
+                outcome: outcome, httpStatus: response == nil ? nil : 202,
+                response: response.map { APIResponse(Array($0.utf8)) },
                 error: error, attempts: 2, receivedAt: Self.start, completedAt: Self.start + .seconds(41),
                 worker: "host-2"), replay: 0)
     }

@@ -64,6 +64,17 @@ import Testing
         return release == .forRetry(attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
     }
 
+    /// Its duplicates are answered from what the store has kept of it, which is bytes.
+    @Test(arguments: [#"{"success":true}"#, "gone", ""])
+    mutating func anAnswerThatCouldNotBeReadIsToldAsItWillBeToldAgain(body: String) throws {
+        var progress = progress()
+        _ = progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0))
+        let answer = CallAnswer(status: 200, body: Array(body.utf8), bodyIsUnreadable: true)
+        let step = progress.called(.answered(answer), now: at(1), using: &random)
+        guard case .record(_, let result) = step else { Issue.record("not recorded: \(step)"); return }
+        #expect(try ResultCodec.decode(ResultCodec.encode(result)) == result)
+    }
+
     @Test mutating func aRouteIsClaimedCalledRecordedAndEnds() {
         var progress = progress()
         #expect(progress.claimed(.acquired(claim()), askedAt: at(0), now: at(0)) == .call(timeout: .seconds(10)))

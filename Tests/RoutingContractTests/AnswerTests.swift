@@ -19,7 +19,8 @@ import Testing
         -> CommandResult
     {
         CommandResult(
-            outcome: outcome, httpStatus: response == nil ? nil : 202, response: response.map { Array($0.utf8) },
+            outcome: outcome, httpStatus: response == nil ? nil : 202,
+            response: response.map { APIResponse(Array($0.utf8)) },
             error: error, attempts: 2,
             receivedAt: Sample.now, completedAt: Sample.now + .milliseconds(1234), worker: "worker-1")
     }

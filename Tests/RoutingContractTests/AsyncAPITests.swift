@@ -96,7 +96,7 @@ import Yams
 
     private func result() -> CommandResult {
         CommandResult(
-            outcome: .rejected, httpStatus: 400, response: Array(#"{"success":false}"#.utf8),
+            outcome: .rejected, httpStatus: 400, response: APIResponse(Array(#"{"success":false}"#.utf8)),
             error: CommandError(code: 10024, message: "queueId is invalid", reason: "queue-invalid"), attempts: 1,
             receivedAt: Sample.now, completedAt: Sample.now, worker: "worker-1")
     }

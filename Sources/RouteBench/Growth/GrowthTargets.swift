@@ -27,9 +27,9 @@ enum SeedRow {
     }
 
     static func record(keepUntil: Timestamp, at now: Timestamp) -> CommandRecord {
-        let response = Array(#"{"success":true,"psrId":"0JRSB0000004x7w4AA","workItemId":"0MwSB000000Ab1x0AC"}"#.utf8)
         let result = CommandResult(
-            outcome: .succeeded, httpStatus: 202, response: response, attempts: 1, receivedAt: now, completedAt: now,
+            outcome: .succeeded, httpStatus: 202, response: StoreRun.response, attempts: 1, receivedAt: now,
+            completedAt: now,
             worker: "seed")
         return CommandRecord(
             fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)),

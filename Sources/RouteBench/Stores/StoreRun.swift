@@ -95,8 +95,8 @@ struct StoreRun {
     }
 
     private static let org = OrgID(CommandLoad.org)!
-    private static let response = Array(
-        #"{"success":true,"psrId":"0JRSB0000004x7w4AA","workItemId":"0MwSB000000Ab1x0AC"}"#.utf8)
+    static let response = APIResponse(
+        Array(#"{"success":true,"psrId":"0JRSB0000004x7w4AA","workItemId":"0MwSB000000Ab1x0AC"}"#.utf8))
 
     /// What a worker asks of the store for a command that succeeds.
     private static func pair(

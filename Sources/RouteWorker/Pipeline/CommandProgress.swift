@@ -435,7 +435,7 @@ struct CommandProgress {
         switch result {
         case .answered(let answer):
             lastStatus = answer.status
-            lastResponse = APIResponse(answer.body, as: document)
+            lastResponse = document.map { APIResponse($0) } ?? APIResponse(answer.body)
         case .notSent: break
         case .effectUnknown:
             lastStatus = nil
@@ -457,11 +457,9 @@ struct CommandProgress {
     }
 
     private func result(_ outcome: Outcome, _ error: CommandError?, _ now: Moment) -> CommandResult {
-        var result = CommandResult(
-            outcome: outcome, httpStatus: lastStatus, error: error, attempts: attempts,
+        CommandResult(
+            outcome: outcome, httpStatus: lastStatus, response: lastResponse, error: error, attempts: attempts,
             receivedAt: delivery.receivedAt, completedAt: now.wall, worker: delivery.worker)
-        result.response = lastResponse
-        return result
     }
 }
 
