@@ -19,7 +19,7 @@ enum SQLiteOpening {
     /// Of the tables below, kept in `user_version`. A database of a later version is refused, so it grows only with a
     /// change that the version before cannot live with; a column more it does not notice.
     static let schemaVersion: Int64 = 1
-    /// Pages of WAL before a checkpoint: 16 MB, four times SQLite's own, since every checkpoint costs two more syncs.
+    /// Pages of WAL before a checkpoint: 16 MB, four times SQLite's own, since every checkpoint costs more syncs.
     static let checkpointPages = 4000
     /// KiB of page cache. RequestIds are random, so every claim touches another page of their index; SQLite's own 2 MB
     /// would read most of them again from the file.
@@ -65,11 +65,14 @@ enum SQLiteOpening {
     /// locks on it (sqlite.org/howtocorrupt.html §2.2), so none may be open in SQLite while the file is being created.
     private static let turn = Mutex(())
 
-    static func database(at path: String, busyTimeout: Duration) throws(StoreError) -> DatabaseQueue {
-        let result: Result<DatabaseQueue, StoreError> = turn.withLock { _ in
+    static func database(
+        at path: String, busyTimeout: Duration
+    ) throws(StoreError) -> (DatabaseQueue, Checkpoints) {
+        let result: Result<(DatabaseQueue, Checkpoints), StoreError> = turn.withLock { _ in
             do throws(StoreError) {
                 try createFile(path)
-                return .success(try openDatabase(path, busyTimeout: busyTimeout))
+                let database = try openDatabase(path, busyTimeout: busyTimeout)
+                return .success((database, try checkpoints(of: database, at: path, busyTimeout: busyTimeout)))
             } catch {
                 return .failure(error)
             }
@@ -129,7 +132,6 @@ enum SQLiteOpening {
             try database.execute(
                 sql: """
                     PRAGMA synchronous = FULL;
-                    PRAGMA wal_autocheckpoint = \(checkpointPages);
                     PRAGMA journal_size_limit = 67108864;
                     PRAGMA cache_size = -\(cacheKibibytes);
                     """)
@@ -149,6 +151,24 @@ enum SQLiteOpening {
             } catch {
                 throw StoreError(sqlite: error).about(path)
             }
+        }
+    }
+
+    private static func checkpoints(
+        of database: DatabaseQueue, at path: String, busyTimeout: Duration
+    ) throws(StoreError) -> Checkpoints {
+        var configuration = Configuration()
+        configuration.label = "idempotency-checkpoints"
+        configuration.busyMode = .timeout(TimeInterval(busyTimeout.wholeMilliseconds) / 1000)
+        // The log is written over once its pages are in the database, so these must be on the disk by then.
+        configuration.prepareDatabase { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        do {
+            let checkpoints = Checkpoints(
+                copier: try DatabaseQueue(path: path, configuration: configuration), interval: checkpointPages)
+            try database.writeWithoutTransaction(checkpoints.watch)
+            return checkpoints
+        } catch {
+            throw StoreError(sqlite: error).about(path)
         }
     }
 

@@ -12,6 +12,7 @@ import RoutingContract
 /// nor WAL work. Not safe against restoring an older copy of the file: what was recorded since is forgotten.
 public final class SQLiteStoreBackend: StoreBackend {
     let database: DatabaseQueue
+    private let checkpoints: Checkpoints
     private let retention: Retention
     private let clock: StoreClock
 
@@ -28,7 +29,7 @@ public final class SQLiteStoreBackend: StoreBackend {
         path: String, retention: Retention = Retention(), clock: StoreClock = .system,
         busyTimeout: Duration = .seconds(3)
     ) throws(StoreError) {
-        database = try SQLiteOpening.database(at: path, busyTimeout: busyTimeout)
+        (database, checkpoints) = try SQLiteOpening.database(at: path, busyTimeout: busyTimeout)
         self.retention = retention
         self.clock = clock
     }
@@ -38,6 +39,7 @@ public final class SQLiteStoreBackend: StoreBackend {
             // Not GRDB's async `write`: that one gives up when the calling task is cancelled.
             database.asyncWriteWithoutTransaction { database in
                 continuation.resume(returning: self.runInTransaction(batch, in: database))
+                self.checkpoints.batchEnded(database)
             }
         }
         return try result.get()
@@ -49,6 +51,7 @@ public final class SQLiteStoreBackend: StoreBackend {
             DispatchQueue.global().async {
                 // A connection whose close fails is closed with the process; everything answered is on disk already.
                 try? self.database.close()
+                try? self.checkpoints.close()
                 continuation.resume()
             }
         }

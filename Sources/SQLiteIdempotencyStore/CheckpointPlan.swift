@@ -1,0 +1,47 @@
+// When the write-ahead log is copied into the database, and by whom. Pure.
+
+/// A checkpoint of thousands of pages takes tens of milliseconds, in which nobody's claim should wait. So another
+/// connection does it beside the commits; since these go on, some pages are left when it is done, and the log can only
+/// start from the beginning once none is. Those few the committing connection copies itself, between two batches.
+struct CheckpointPlan {
+    enum Step: Equatable {
+        case none
+        /// The other connection shall begin; ``ended()`` says that it is done.
+        case begin
+        /// The committing connection copies what is left, at once.
+        case finish
+    }
+
+    private let interval: Int
+    private var dueAt: Int
+    private var lastPages = 0
+    private var isRunning = false
+    private var mustFinish = false
+
+    /// - Parameter interval: pages in the log that call for a checkpoint; as many more call for the next, should one have
+    ///   failed or left the log as long as it is (a reader, another process).
+    init(interval: Int) {
+        self.interval = interval
+        dueAt = interval
+    }
+
+    /// - Parameter pages: in the log after a commit, those of other processes included.
+    mutating func committed(pages: Int) -> Step {
+        if pages < lastPages { dueAt = interval }
+        lastPages = pages
+        if mustFinish {
+            mustFinish = false
+            return .finish
+        }
+        guard !isRunning, pages >= dueAt else { return .none }
+        isRunning = true
+        dueAt = pages + interval
+        return .begin
+    }
+
+    /// The other connection is done, well or not.
+    mutating func ended() {
+        isRunning = false
+        mustFinish = true
+    }
+}
