@@ -21,9 +21,9 @@ enum SQLiteOpening {
     static let schemaVersion: Int64 = 1
     /// Pages of WAL before a checkpoint: 16 MB, four times SQLite's own, since every checkpoint costs more syncs.
     static let checkpointPages = 4000
-    /// KiB of page cache. RequestIds are random, so every claim touches another page of their index; SQLite's own 2 MB
-    /// would read most of them again from the file.
-    static let cacheKibibytes = 16384
+    /// KiB of page cache. RequestIds are random, so every claim touches another page of their index: no cache holds an
+    /// index of millions, but what a record needs again was read for its claim a moment ago, and stays in this.
+    static let cacheKibibytes = 4096
 
     private static let schema = """
         CREATE TABLE command (
