@@ -41,7 +41,7 @@ public struct AnswerSubject: Sendable, Hashable {
         known.append(message.properties.type)
         known.append(message.properties.messageID)
         known.append(message.properties.correlationID)
-        digest = known.sha256
+        digest = known.sha256()
         // Its sender may know it by nothing else.
         if reply.correlationID == nil, request == nil, let messageID = message.properties.messageID,
             !messageID.isEmpty, messageID.utf8.count <= 255

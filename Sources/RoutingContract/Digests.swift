@@ -20,11 +20,12 @@ struct FramedFields {
 
     mutating func append(_ field: String?) { append(field?.utf8) }
 
-    /// 32 bytes.
-    var sha256: [UInt8] {
+    /// The first bytes of the fields' SHA-256, of which there are 32.
+    func sha256(prefix count: Int = 32) -> [UInt8] {
         var hash = SHA256()
         bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        return Array(hash.finalize())
+        // As it lies in memory: as a sequence it would be copied byte by byte.
+        return hash.finalize().withUnsafeBytes { Array(UnsafeRawBufferPointer(rebasing: $0.prefix(count))) }
     }
 }
 
@@ -41,7 +42,7 @@ extension Fingerprint {
         fields.append(payload)
         fields.append(context)
         fields.append(contextType)
-        self.init(bytes: fields.sha256)
+        self.init(bytes: fields.sha256())
     }
 }
 
@@ -59,7 +60,7 @@ public struct ConversationTag: Sendable, Hashable {
         fields.append("conversation")
         fields.append(key.org.description)
         fields.append(key.conversation)
-        bytes = Array(fields.sha256.prefix(Self.size))
+        bytes = fields.sha256(prefix: Self.size)
     }
 
     public init(bytes: [UInt8]) {

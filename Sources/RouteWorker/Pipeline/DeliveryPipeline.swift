@@ -32,7 +32,8 @@ public actor DeliveryPipeline {
     let directReplies: any BestEffortPublisher
     var parking: (any ParkingLots)?
     let logger: Logger
-    var generator = SystemRandomNumberGenerator()
+    /// Seeded from the system once: every command draws a nonce, and the system's own costs a call of the kernel each.
+    var generator = SeededGenerator(seed: UInt64.random(in: .min ... .max))
     var metrics: PipelineMetrics
 
     private(set) var decoder: CommandDecoder
