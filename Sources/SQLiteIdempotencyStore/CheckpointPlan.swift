@@ -3,6 +3,10 @@
 /// A checkpoint of thousands of pages takes tens of milliseconds, in which nobody's claim should wait. So another
 /// connection does it beside the commits; since these go on, some pages are left when it is done, and the log can only
 /// start from the beginning once none is. Those few the committing connection copies itself, between two batches.
+///
+/// The other connection begins only when there is something to copy, and only once each time. SQLite up to 3.51.2 can lose
+/// pages when a commit begins the log again while a checkpoint starts (sqlite.org/wal.html, "WAL-reset bug"); a commit can
+/// do so only where all is copied, which within one process is never so while the other connection starts.
 struct CheckpointPlan {
     enum Step: Equatable {
         case none

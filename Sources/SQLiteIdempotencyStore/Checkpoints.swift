@@ -47,8 +47,7 @@ final class Checkpoints: Sendable {
         case .finish: _ = try? database.checkpoint(.passive)
         case .begin:
             copier.asyncWriteWithoutTransaction { database in
-                // The second time for what was logged during the first, which leaves little for the commits to wait for.
-                for _ in 0..<2 { _ = try? database.checkpoint(.passive) }
+                _ = try? database.checkpoint(.passive)
                 self.state.withLock { $0.plan.ended() }
             }
         }
