@@ -12,7 +12,7 @@ struct CheckpointPlan {
         case none
         /// The other connection shall begin; ``ended()`` says that it is done.
         case begin
-        /// The committing connection copies what is left, at once.
+        /// The committing connection copies what is left, at once; ``finished(isComplete:)`` says how that went.
         case finish
     }
 
@@ -20,10 +20,10 @@ struct CheckpointPlan {
     private var dueAt: Int
     private var lastPages = 0
     private var isRunning = false
-    private var mustFinish = false
+    /// Pages at which what is left is to be copied.
+    private var finishAt: Int?
 
-    /// - Parameter interval: pages in the log that call for a checkpoint; as many more call for the next, should one have
-    ///   failed or left the log as long as it is (a reader, another process).
+    /// - Parameter interval: pages in the log that call for a checkpoint.
     init(interval: Int) {
         self.interval = interval
         dueAt = interval
@@ -31,10 +31,14 @@ struct CheckpointPlan {
 
     /// - Parameter pages: in the log after a commit, those of other processes included.
     mutating func committed(pages: Int) -> Step {
-        if pages < lastPages { dueAt = interval }
+        if pages < lastPages {
+            dueAt = interval
+            finishAt = nil
+        }
         lastPages = pages
-        if mustFinish {
-            mustFinish = false
+        if let finishAt {
+            guard pages >= finishAt else { return .none }
+            self.finishAt = nil
             return .finish
         }
         guard !isRunning, pages >= dueAt else { return .none }
@@ -46,6 +50,12 @@ struct CheckpointPlan {
     /// The other connection is done, well or not.
     mutating func ended() {
         isRunning = false
-        mustFinish = true
+        finishAt = 0
+    }
+
+    /// - Parameter isComplete: `false` where pages are left, since another process commits, copies or reads as well: then
+    ///   a few pages later is another try, for until one succeeds the log only grows.
+    mutating func finished(isComplete: Bool) {
+        if !isComplete { finishAt = lastPages + interval / 40 }
     }
 }

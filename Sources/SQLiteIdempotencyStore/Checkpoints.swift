@@ -40,11 +40,14 @@ final class Checkpoints: Sendable {
             guard let pages = state.pages.take() else { return CheckpointPlan.Step.none }
             return state.plan.committed(pages: pages)
         }
-        // A checkpoint that fails has lost nothing: what is not copied stays in the log, and the next one is due after as
-        // many pages again. A disk that is full or broken shows with the next commit.
+        // A checkpoint that fails has lost nothing: what is not copied stays in the log. A disk that is full or broken shows
+        // with the next commit.
         switch step {
         case .none: break
-        case .finish: _ = try? database.checkpoint(.passive)
+        case .finish:
+            let copied = try? database.checkpoint(.passive)
+            let isComplete = copied.map { $0.walFrameCount == $0.checkpointedFrameCount } ?? false
+            state.withLock { $0.plan.finished(isComplete: isComplete) }
         case .begin:
             copier.asyncWriteWithoutTransaction { database in
                 _ = try? database.checkpoint(.passive)

@@ -13,6 +13,7 @@ import Testing
         #expect(plan.committed(pages: 110) == .none)
         plan.ended()
         #expect(plan.committed(pages: 115) == .finish)
+        plan.finished(isComplete: true)
         // The log began again.
         #expect(plan.committed(pages: 4) == .none)
         #expect(plan.committed(pages: 100) == .begin)
@@ -25,22 +26,30 @@ import Testing
         #expect(plan.committed(pages: 901) == .finish)
     }
 
-    /// Where the log cannot begin again, every commit would call for a checkpoint of nearly nothing.
-    @Test mutating func aLogThatStaysLongIsCopiedAgainAfterAsManyPages() {
+    /// Where another process commits as well, something is nearly always left.
+    @Test mutating func whatIsLeftIsTriedAgainSoonUntilNothingIs() {
         #expect(plan.committed(pages: 120) == .begin)
         plan.ended()
         #expect(plan.committed(pages: 130) == .finish)
-        #expect(plan.committed(pages: 219) == .none)
-        #expect(plan.committed(pages: 220) == .begin)
-        plan.ended()
-        #expect(plan.committed(pages: 221) == .finish)
+        plan.finished(isComplete: false)
+        #expect(plan.committed(pages: 131) == .none)
+        #expect(plan.committed(pages: 132) == .finish)
+        plan.finished(isComplete: false)
+        #expect(plan.committed(pages: 300) == .finish)
+        plan.finished(isComplete: true)
+        #expect(plan.committed(pages: 3) == .none)
+        #expect(plan.committed(pages: 100) == .begin)
     }
 
-    /// Another process may have begun the log again between two commits.
-    @Test mutating func aShorterLogStartsTheCountAgain() {
+    @Test mutating func ofALogThatAnotherProcessBeganAgainNothingIsLeft() {
         #expect(plan.committed(pages: 250) == .begin)
         plan.ended()
-        #expect(plan.committed(pages: 20) == .finish)
+        #expect(plan.committed(pages: 20) == .none)
         #expect(plan.committed(pages: 100) == .begin)
+        plan.ended()
+        #expect(plan.committed(pages: 101) == .finish)
+        plan.finished(isComplete: false)
+        #expect(plan.committed(pages: 30) == .none)
+        #expect(plan.committed(pages: 60) == .none)
     }
 }
