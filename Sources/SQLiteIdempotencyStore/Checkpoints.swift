@@ -12,7 +12,7 @@ final class Checkpoints: Sendable {
         var pages: Int?
     }
 
-    private let copier: DatabaseQueue
+    let copier: DatabaseQueue
     private let state: Mutex<State>
 
     /// - Parameter interval: pages in the log before they are copied.

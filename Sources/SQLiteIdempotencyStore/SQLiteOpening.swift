@@ -113,12 +113,17 @@ enum SQLiteOpening {
 
     // MARK: The database
 
+    private static func configuration(_ label: String, _ busyTimeout: Duration) -> Configuration {
+        var configuration = Configuration()
+        configuration.label = label
+        configuration.busyMode = .timeout(TimeInterval(busyTimeout.wholeMilliseconds) / 1000)
+        return configuration
+    }
+
     /// Whoever calls this from several threads for one new file races as several processes do.
     static func openDatabase(_ path: String, busyTimeout: Duration) throws(StoreError) -> DatabaseQueue {
-        var configuration = Configuration()
-        configuration.label = "idempotency-store"
+        var configuration = configuration("idempotency-store", busyTimeout)
         configuration.foreignKeysEnabled = false
-        configuration.busyMode = .timeout(TimeInterval(busyTimeout.wholeMilliseconds) / 1000)
         // A rollback can fail with the disk; the next batch makes up for it rather than the process ending.
         configuration.allowsUnsafeTransactions = true
         configuration.prepareDatabase { database in
@@ -157,9 +162,7 @@ enum SQLiteOpening {
     private static func checkpoints(
         of database: DatabaseQueue, at path: String, busyTimeout: Duration
     ) throws(StoreError) -> Checkpoints {
-        var configuration = Configuration()
-        configuration.label = "idempotency-checkpoints"
-        configuration.busyMode = .timeout(TimeInterval(busyTimeout.wholeMilliseconds) / 1000)
+        var configuration = configuration("idempotency-checkpoints", busyTimeout)
         // The log is written over once its pages are in the database, so these must be on the disk by then.
         configuration.prepareDatabase { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         do {

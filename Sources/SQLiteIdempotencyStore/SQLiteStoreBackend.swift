@@ -12,7 +12,7 @@ import RoutingContract
 /// nor WAL work. Not safe against restoring an older copy of the file: what was recorded since is forgotten.
 public final class SQLiteStoreBackend: StoreBackend {
     let database: DatabaseQueue
-    private let checkpoints: Checkpoints
+    let checkpoints: Checkpoints
     private let retention: Retention
     private let clock: StoreClock
 

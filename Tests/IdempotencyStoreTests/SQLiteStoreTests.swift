@@ -28,11 +28,14 @@ import Testing
     @Test func theDurabilityThatIsPromisedIsInForce() async throws {
         let backend = try backend()
         let pragmas = try await backend.database.read { database in
-            try ["journal_mode", "synchronous", "busy_timeout", "application_id", "user_version"]
+            try ["journal_mode", "synchronous", "wal_autocheckpoint", "busy_timeout", "application_id", "user_version"]
                 .map { try String.fetchOne(database, sql: "PRAGMA \($0)") }
         }
-        // synchronous: 2 is FULL (sqlite.org/pragma.html).
-        #expect(pragmas == ["wal", "2", "10000", "1381462900", "1"])
+        // synchronous: 2 is FULL (sqlite.org/pragma.html). No checkpoint comes by itself.
+        #expect(pragmas == ["wal", "2", "0", "10000", "1381462900", "1"])
+        // What is copied must be on disk before the log is written over.
+        let copier = backend.checkpoints.copier
+        #expect(try await copier.read { try String.fetchOne($0, sql: "PRAGMA synchronous") } == "2")
         await backend.close()
     }
 
