@@ -80,8 +80,9 @@ final class PostgresSession {
         let found = try connection.run(
             PostgresPipeline(steps: [
                 .sql("SELECT set_config('statement_timeout', '\(milliseconds)', false)"),
-                // Statements here find rows by their keys. A plan made while the tables were empty reads all of them instead, and
-                // stays until the server has analysed them: minutes in which every command costs ten times as much.
+                // Statements here find rows by their keys. A plan made while the tables were empty reads all of
+                // them instead, and stays until the server has analysed them: minutes in which every command costs
+                // ten times as much.
                 .sql(
                     """
                     SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),

@@ -143,8 +143,8 @@ enum UUIDText {
 }
 
 extension String {
-    /// Whether all its bytes are of a kind. In one piece, as nearly all texts are, they are looked at several times faster than
-    /// one by one.
+    /// Whether all its bytes are of a kind. In one piece, as nearly all texts are, they are looked at several times
+    /// faster than one by one.
     @inlinable
     package func allBytes(_ satisfy: (UInt8) -> Bool) -> Bool {
         utf8.withContiguousStorageIfAvailable { $0.allSatisfy(satisfy) } ?? utf8.allSatisfy(satisfy)

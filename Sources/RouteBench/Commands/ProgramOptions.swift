@@ -16,7 +16,7 @@ struct ProgramOptions: ParsableArguments {
         func find(_ given: String?, _ name: String) throws -> String {
             let path = given ?? folder?.appendingPathComponent(name).path ?? name
             guard FileManager.default.isExecutableFile(atPath: path) else {
-                throw BenchFailure("there is no program \(path); run `swift build -c release` first")
+                throw BenchFailure("there is no program \(path); run `deploy/lib/release route-worker RouteStub` first")
             }
             return path
         }

@@ -29,8 +29,7 @@ enum SeedRow {
     static func record(keepUntil: Timestamp, at now: Timestamp) -> CommandRecord {
         let result = CommandResult(
             outcome: .succeeded, httpStatus: 202, response: StoreRun.response, attempts: 1, receivedAt: now,
-            completedAt: now,
-            worker: "seed")
+            completedAt: now, worker: "seed")
         return CommandRecord(
             fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)),
             state: .completed(CommandRecord.Ending(result: result, replay: 0)), token: 1, attempts: 1,
