@@ -233,7 +233,8 @@ let package = Package(
             swiftSettings: settings),
 
         .systemLibrary(name: "CRabbitMQ", pkgConfig: "librabbitmq", providers: [.apt(["librabbitmq-dev"])]),
-        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        // Loads libpq when it is first used, so that only its headers are needed here.
+        .target(name: "CLibPQ", linkerSettings: [.linkedLibrary("dl")]),
 
         .testTarget(
             name: "RoutingContractTests", dependencies: ["AMQPMessage", "RoutingContract", "TestSupport", "Yams"],
@@ -291,7 +292,7 @@ let package = Package(
             name: "RouteWorkerTests",
             dependencies: [
                 "AMQP", "AMQPMessage", "FleetControls", "IdempotencyStore", "InteractionAPI", "LoopSupport",
-                "PrometheusMetrics", "RouteWorker", "RoutingContract", "TestSupport",
+                "PrometheusMetrics", "RouteWorker", "RoutingContract", "TestSupport", "WorkerLog",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),

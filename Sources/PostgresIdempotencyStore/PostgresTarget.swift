@@ -23,10 +23,15 @@ public struct PostgresTarget: Sendable, Hashable, CustomStringConvertible, Custo
     /// - Parameters:
     ///   - caFile: PEM file of the authorities that the server's certificate is checked against: where it is given,
     ///     `sslmode` is `verify-full` unless the URI says otherwise.
-    /// - Throws: ``StoreError/unusable(_:)`` where libpq does not understand it; the text holds nothing of the URI.
+    /// - Throws: ``StoreError/unusable(_:)`` where libpq is not installed or does not understand it; the text holds
+    ///   nothing of the URI.
     public init(url: String, caFile: String? = nil) throws(StoreError) {
         guard url.hasPrefix("postgres://") || url.hasPrefix("postgresql://") else {
             throw .unusable("the store's URL has another scheme than postgres://")
+        }
+        if let why = clibpq_load() {
+            throw .unusable(
+                "PostgreSQL's client library cannot be used: \(String(cString: why)); install it, on Debian as libpq5")
         }
         var message: UnsafeMutablePointer<CChar>?
         guard let options = PQconninfoParse(url, &message) else {
