@@ -3,7 +3,7 @@
 public import Logging
 import Synchronization
 
-/// What a ``LineLogHandler`` without a level of its own goes by. A look costs one load.
+/// What a ``LineLog`` goes by, and a logger without a level of its own. A look costs one load.
 public final class LogThreshold: Sendable {
     public static let shared = LogThreshold()
 

@@ -39,19 +39,6 @@ import Testing
         }
     }
 
-    @Test func aRecordedResultOfImpossibleTimesIsAnsweredAndLogged() throws {
-        let delivery = PipelineStage.delivery(1)
-        let command = try CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory([PipelineStage.org]))
-            .decode(delivery.message, routingKey: delivery.routingKey, queue: QueueDefaults(), now: now).get()
-        let result = CommandResult(
-            outcome: .succeeded, receivedAt: Timestamp(milliseconds: .min), completedAt: Timestamp(milliseconds: .max),
-            worker: "w")
-        let announcement = Announcement(
-            of: Ending(result: result, duplicate: true, replay: 0), for: command, delivery,
-            PipelineSettings(worker: "test", concurrency: 1, queues: [.init(name: PipelineStage.queue, prefetch: 1)]))
-        #expect(announcement.metadata["ms"] == "\(Int64.max)")
-    }
-
     @Test func aRequestIdUsedForAnotherCommandIsAConflict() async {
         await PipelineStage.run { stage in
             stage.deliver(

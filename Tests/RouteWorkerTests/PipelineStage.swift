@@ -5,9 +5,9 @@ import AMQPMessage
 import Foundation
 import IdempotencyStore
 import InteractionAPI
-import Logging
 import NIOPosix
 import RoutingContract
+import WorkerLog
 
 @testable import RouteWorker
 
@@ -142,6 +142,9 @@ struct PipelineStage: Sendable {
     static let queue = "routing.commands"
     /// Of the queue, where it comes and goes.
     static let lock = "routing.commands.owner"
+    /// Lines are written in earnest, to where nobody reads them.
+    private static let log = LineLog(
+        label: "test", format: .human, writer: LogWriter(descriptor: open("/dev/null", O_WRONLY)))
     static let org = KnownOrg(id: OrgID("00D000000000001")!, alias: "acme", defaultContext: "P_C")
 
     let pipeline: DeliveryPipeline
@@ -173,7 +176,7 @@ struct PipelineStage: Sendable {
             loop: MultiThreadedEventLoopGroup.singleton.next(),
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
-            directReplies: publisher, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            directReplies: publisher, log: Self.log,
             metrics: metrics, wallClock: StoreClock.system.now)
         let stage = PipelineStage(
             pipeline: pipeline, api: api, publisher: publisher, settlements: settlements, lots: lots)

@@ -7,23 +7,30 @@ import Testing
 @testable import WorkerLog
 
 @Suite struct LineLogHandlerTests {
-    /// What a logger with these writes.
+    /// What is written to a log.
     private func lines(
-        _ format: LineLogHandler.Format, _ threshold: LogThreshold = LogThreshold(), _ body: (inout Logger) -> Void
+        _ format: LogLine.Format, _ threshold: LogThreshold, _ body: (LineLog) -> Void
     ) -> [String] {
         var ends: [Int32] = [0, 0]
         precondition(pipe(&ends) == 0)
         let writer = LogWriter(descriptor: ends[1], delay: .zero)
-        var logger = Logger(label: "test") {
-            LineLogHandler(label: $0, format: format, threshold: threshold, writer: writer)
-        }
-        body(&logger)
+        body(LineLog(label: "test", format: format, threshold: threshold, writer: writer))
         #expect(writer.flush(within: .seconds(30)))
         close(ends[1])
         var buffer = [UInt8](repeating: 0, count: 65_536)
         let count = read(ends[0], &buffer, buffer.count)
         close(ends[0])
         return String(decoding: buffer[..<max(count, 0)], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    /// What a logger with these writes.
+    private func lines(
+        _ format: LogLine.Format, logger threshold: LogThreshold = LogThreshold(), _ body: (inout Logger) -> Void
+    ) -> [String] {
+        lines(format, threshold) { log in
+            var logger = Logger(label: log.label) { _ in LineLogHandler(log) }
+            body(&logger)
+        }
     }
 
     @Test("A line for people: what others wrote neither breaks it nor commands a terminal")
@@ -44,10 +51,31 @@ import Testing
         #expect(object["level"] == "info" && object["logger"] == "test" && object["time"]?.hasSuffix("Z") == true)
     }
 
+    @Test("A line that is written without a logger is as a logger's", arguments: [LogLine.Format.human, .json])
+    func withoutLogger(format: LogLine.Format) {
+        let fields: Logger.Metadata = ["a": "two words", "b": "3", "c": "say \"x\""]
+        let byLogger = lines(format) { $0.info("done", metadata: fields) }
+        let threshold = LogThreshold()
+        let byHand = lines(format, threshold) { log in
+            for level in [Logger.Level.debug, .info] {
+                log.write(level, "done") { line in
+                    line.field("a", "two words")
+                    line.field("b", 3)
+                    line.field("c", "say \"x\"")
+                }
+            }
+        }
+        func withoutTime(_ lines: [String]) -> [Substring] {
+            lines.map { $0.dropFirst(format == .human ? 24 : 34) }
+        }
+        #expect(byHand.count == 1)
+        #expect(withoutTime(byHand) == withoutTime(byLogger))
+    }
+
     @Test("The level is the process's until a logger gets its own")
     func level() {
         let threshold = LogThreshold()
-        let lines = lines(.human, threshold) { logger in
+        let lines = lines(.human, logger: threshold) { logger in
             logger.debug("one")
             threshold.level = .debug
             logger.debug("two")

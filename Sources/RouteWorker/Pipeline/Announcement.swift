@@ -4,6 +4,7 @@ import AMQP
 import AMQPMessage
 import Logging
 import RoutingContract
+import WorkerLog
 
 /// The messages that say how a delivery ended.
 struct Announcement: Sendable {
@@ -84,27 +85,26 @@ struct Announcement: Sendable {
         return OutgoingMessage(message, routingKey: settings.answers.deadLetterQueue)
     }
 
-    /// What a log line says of it: never a body, never a token.
-    var metadata: Logger.Metadata {
-        // With room from the start, and without interpolation: there is a line for every command.
-        var metadata = Logger.Metadata(minimumCapacity: 12)
-        metadata[LogKey.queue] = .string(delivery.queue)
-        metadata[LogKey.attempts] = .string(String(result.attempts))
-        metadata[LogKey.milliseconds] = .string(
-            String((result.completedAt - result.receivedAt).wholeMilliseconds))
-        if let request = subject.request { metadata[LogKey.requestID] = .string(request.description) }
-        if let org = subject.org { metadata[LogKey.org] = .string(org.description) }
-        if let kind = subject.kind { metadata[LogKey.command] = .string(kind.rawValue) }
-        if let conversation = subject.conversation { metadata[LogKey.conversation] = .string(conversation) }
-        if let trace = subject.reply.trace.traceID { metadata[LogKey.trace] = .string(String(trace)) }
-        if let status = result.httpStatus { metadata[LogKey.status] = .string(String(status)) }
-        if isDuplicate { metadata[LogKey.duplicate] = "true" }
-        if let error = result.error {
-            metadata[LogKey.reason] = "\(error.reason)"
-            metadata[LogKey.error] = "\(error.message)"
-            if let code = error.code { metadata[LogKey.code] = "\(code)" }
-        }
-        return metadata
+    /// What a log line says of it, in the order of the keys: never a body, never a token.
+    ///
+    /// - Parameters:
+    ///   - error: what went wrong with announcing it, in place of the result's own error.
+    ///   - obstacle: why the dead letter could not be published.
+    func write(to line: inout LogLine, error: String? = nil, obstacle: String? = nil) {
+        line.field(LogKey.attempts, result.attempts)
+        if let code = result.error?.code { line.field(LogKey.code, code) }
+        if let kind = subject.kind { line.field(LogKey.command, kind.rawValue) }
+        if let conversation = subject.conversation { line.field(LogKey.conversation, conversation) }
+        if isDuplicate { line.field(LogKey.duplicate, "true") }
+        if let error = error ?? result.error?.message { line.field(LogKey.error, error) }
+        line.field(LogKey.milliseconds, Int((result.completedAt - result.receivedAt).wholeMilliseconds))
+        if let obstacle { line.field(LogKey.obstacle, obstacle) }
+        if let org = subject.org { line.field(LogKey.org, org.description) }
+        line.field(LogKey.queue, delivery.queue)
+        if let error = result.error { line.field(LogKey.reason, error.reason) }
+        if let request = subject.request { line.field(LogKey.requestID, request.description) }
+        if let status = result.httpStatus { line.field(LogKey.status, status) }
+        if let trace = subject.reply.trace.traceID { line.field(LogKey.trace, String(trace)) }
     }
 }
 

@@ -266,9 +266,9 @@ extension DeliveryPipeline {
             case .refused(let error):
                 return reject(work, announcement, obstacle: "\(error)")
             case .returned(_, let text):
-                logger.error(
-                    "the dead letter has nowhere to go; run `route-worker topology declare`",
-                    metadata: announcement.metadata.merging([LogKey.error: "\(text)"]) { $1 })
+                log.write(.error, "the dead letter has nowhere to go; run `route-worker topology declare`") {
+                    announcement.write(to: &$0, error: text)
+                }
             case .nacked, .failed:
                 break
             }
@@ -278,9 +278,9 @@ extension DeliveryPipeline {
 
     /// Leaves the dead letter to the broker: the message as it came, without a word on what became of its command.
     private func reject(_ work: Work, _ announcement: Announcement, obstacle: String) -> Settlement {
-        logger.error(
-            "the dead letter cannot be published: rejecting the message to the broker's dead-letter exchange",
-            metadata: announcement.metadata.merging([LogKey.obstacle: "\(obstacle)"]) { $1 })
+        log.write(
+            .error, "the dead letter cannot be published: rejecting the message to the broker's dead-letter exchange"
+        ) { announcement.write(to: &$0, obstacle: obstacle) }
         return .reject(work.delivery.receipt)
     }
 
@@ -299,9 +299,9 @@ extension DeliveryPipeline {
     }
 
     private func log(_ announcement: Announcement) {
-        logger.log(
-            level: announcement.result.needsDeadLetter ? .warning : .info, "\(announcement.result.outcome.rawValue)",
-            metadata: announcement.metadata)
+        log.write(
+            announcement.result.needsDeadLetter ? .warning : .info, announcement.result.outcome.rawValue
+        ) { announcement.write(to: &$0) }
     }
 }
 

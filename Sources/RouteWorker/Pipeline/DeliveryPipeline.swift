@@ -9,10 +9,11 @@ import Failpoints
 import FleetControls
 public import IdempotencyStore
 public import InteractionAPI
-public import Logging
+import Logging
 import LoopSupport
 public import NIOCore
 public import RoutingContract
+public import WorkerLog
 
 /// Works on deliveries: one after another within a conversation, up to the worker's concurrency at a time.
 ///
@@ -31,6 +32,9 @@ public actor DeliveryPipeline {
     let publisher: any MessagePublisher
     let directReplies: any BestEffortPublisher
     var parking: (any ParkingLots)?
+    /// Every command's line.
+    let log: LineLog
+    /// All other lines.
     let logger: Logger
     /// Seeded from the system once: every command draws a nonce, and the system's own costs a call of the kernel each.
     var generator = SeededGenerator(seed: UInt64.random(in: .min ... .max))
@@ -88,7 +92,7 @@ public actor DeliveryPipeline {
     public init(
         settings: PipelineSettings, loop: any EventLoop, decoder: CommandDecoder, store: any IdempotencyStore,
         api: any RoutingAPI, publisher: any MessagePublisher, directReplies: any BestEffortPublisher,
-        logger: Logger, metrics: PipelineMetrics = PipelineMetrics(), wallClock: @escaping @Sendable () -> Timestamp
+        log: LineLog, metrics: PipelineMetrics = PipelineMetrics(), wallClock: @escaping @Sendable () -> Timestamp
     ) {
         self.settings = settings
         self.loop = loop
@@ -98,7 +102,8 @@ public actor DeliveryPipeline {
         self.api = api
         self.publisher = publisher
         self.directReplies = directReplies
-        self.logger = logger
+        self.log = log
+        logger = Logger(label: log.label) { _ in LineLogHandler(log) }
         self.metrics = metrics
         self.metrics.use(decoder.orgs)
         self.wallClock = wallClock

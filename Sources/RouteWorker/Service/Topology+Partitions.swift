@@ -1,7 +1,7 @@
 // The exchange that spreads conversations over partitions, and how the number of partitions changes.
 
 import AMQP
-public import RoutingContract
+import RoutingContract
 
 /// Another number of partitions would send conversations to other partitions than before, behind commands of theirs that
 /// still wait elsewhere.

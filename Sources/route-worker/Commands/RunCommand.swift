@@ -63,7 +63,7 @@ struct RunCommand: AsyncParsableCommand {
             settings: settings.pipelineSettings, loop: loop,
             decoder: CommandDecoder(rules: settings.decodingRules, orgs: settings.orgDirectory), store: store,
             api: client, publisher: MeteredPublisher(answers, factory: monitoring.registry),
-            directReplies: directReplies, logger: logger,
+            directReplies: directReplies, log: settings.makeLog("route-worker"),
             metrics: PipelineMetrics(
                 factory: monitoring.registry, queues: settings.consumedQueues.map(\.name)),
             wallClock: StoreClock.system.now)

@@ -108,7 +108,7 @@ struct SandboxCommand: AsyncParsableCommand {
         settings.acceptsAnyToken = token.isEmpty
         settings.seed = seed
         settings.isVerbose = verbose
-        let logger = Logger(label: "sandbox") { LineLogHandler(label: $0, format: .human) }
+        let logger = Logger(label: "sandbox") { LineLogHandler(LineLog(label: $0, format: .human)) }
         if let orgs {
             settings.orgs = try Self.readOrgs(orgs)
             settings.acceptsAnyOrg = false

@@ -58,21 +58,24 @@ extension Settings {
         }
     }
 
-    /// Its level is that of the process, which becomes that of these settings.
     func makeLogger(_ label: String) -> Logger {
+        let log = makeLog(label)
+        return Logger(label: label) { _ in LineLogHandler(log) }
+    }
+
+    /// Its level is that of the process, which becomes that of these settings.
+    func makeLog(_ label: String) -> LineLog {
         useLogLevel()
-        return Logger(label: label) { LineLogHandler(label: $0, format: lineFormat) }
+        return LineLog(label: label, format: log.format == .json ? .json : .human)
     }
 
     /// Makes log lines be written as the settings say, also in a crash.
     func startLog() {
         let writer = LogWriter.standardError
         writer.use(capacity: log.buffer)
-        writer.noteDropped(by: LineLogHandler(label: "log", format: lineFormat).dropped)
+        writer.noteDropped(by: makeLog("log").dropped)
         writer.flushOnCrash()
     }
 
     func useLogLevel() { LogThreshold.shared.level = Logger.Level(rawValue: log.level.rawValue) ?? .info }
-
-    private var lineFormat: LineLogHandler.Format { log.format == .json ? .json : .human }
 }
