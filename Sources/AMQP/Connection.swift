@@ -14,6 +14,8 @@ struct Connection: ~Copyable, @unchecked Sendable {
     private(set) var rpcTimeout: Duration
     private(set) var frameMax = Int(AMQP_DEFAULT_FRAME_SIZE)
     let user: String
+    /// `nil` where the library encrypts, and so has to write itself.
+    private var outbox: Outbox?
 
     private init(socket: SocketGuard, endpoint: borrowing AMQPEndpoint) throws(AMQPError) {
         guard let state = amqp_new_connection() else {
@@ -138,6 +140,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
         let negotiated = amqp_get_heartbeat(state)
         heartbeat = negotiated > 0 ? .seconds(negotiated) : nil
         frameMax = Int(amqp_get_frame_max(state))
+        if endpoint.tls == nil { outbox = Outbox(frameMax: frameMax) }
     }
 
     private static func loginError(_ error: AMQPError, _ endpoint: AMQPEndpoint) -> AMQPError {
@@ -203,17 +206,31 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     // MARK: Sending
 
-    /// Runs calls that write several frames. librabbitmq makes two or three small writes of each message and switches
-    /// Nagle's algorithm off: without the cork each message would be a packet of its own. A peer that takes nothing for
-    /// `limit` counts as frozen, and the socket is shut down.
-    func writing<Result>(limit: Duration, _ calls: () -> Result) -> Result {
+    /// Runs calls that write several frames, which leave together. A peer that takes nothing for `limit` counts as
+    /// frozen, and the socket is shut down.
+    func writing<Result>(
+        limit: Duration, _ calls: () throws(AMQPError) -> Result
+    ) throws(AMQPError) -> Result {
+        guard let outbox else { return try corked { () throws(AMQPError) in try socket.limiting(limit, calls) } }
+        outbox.isHeld = true
+        defer { outbox.isHeld = false }
+        return try socket.limiting(limit) { () throws(AMQPError) in
+            let result = try calls()
+            try outbox.flush(to: descriptor)
+            return result
+        }
+    }
+
+    /// librabbitmq makes two or three small writes of each message and switches Nagle's algorithm off: without the cork
+    /// each message would be a packet of its own.
+    private func corked<Result>(_ calls: () throws(AMQPError) -> Result) throws(AMQPError) -> Result {
         let descriptor = descriptor
         _ = crabbitmq_tcp_cork(descriptor, 1)
         defer {
             // The library closes the socket itself after some errors; the number may be somebody else's by then.
             if self.descriptor == descriptor { _ = crabbitmq_tcp_cork(descriptor, 0) }
         }
-        return socket.limiting(limit, calls)
+        return try calls()
     }
 
     func publish(
@@ -223,21 +240,42 @@ struct Connection: ~Copyable, @unchecked Sendable {
         var properties = arena.properties(outgoing.message.properties)
         let exchange = arena.bytes(outgoing.exchange)
         let routingKey = arena.bytes(outgoing.routingKey)
-        let status = outgoing.message.body.withUnsafeBytes { body in
+        func write(_ body: UnsafeRawBufferPointer) throws(AMQPError) {
+            if let outbox {
+                var method = amqp_basic_publish_t(
+                    ticket: 0, exchange: exchange, routing_key: routingKey, mandatory: outgoing.mandatory ? 1 : 0,
+                    immediate: 0)
+                try outbox.add(AMQP_BASIC_PUBLISH_METHOD, &method, on: channel, to: descriptor)
+                return try outbox.add(&properties, body, on: channel, to: descriptor)
+            }
             // The library only reads the body.
             let bytes = amqp_bytes_t(len: body.count, bytes: UnsafeMutableRawPointer(mutating: body.baseAddress))
-            return amqp_basic_publish(
+            let status = amqp_basic_publish(
                 state, channel, exchange, routingKey, outgoing.mandatory ? 1 : 0, 0, &properties, bytes)
+            if status != 0 { throw Self.libraryError(status) }
         }
-        if status != 0 { throw Self.libraryError(status) }
+        try outgoing.message.body.withUnsafeBytes { body in
+            Result { () throws(AMQPError) in try write(body) }
+        }.get()
     }
 
     func send(_ action: AckAction, on channel: UInt16) throws(AMQPError) {
-        let status =
-            switch action {
-            case .ack(let tag, let multiple): amqp_basic_ack(state, channel, tag, multiple ? 1 : 0)
-            case .reject(let tag): amqp_basic_reject(state, channel, tag, 0)
-            }
+        switch action {
+        case .ack(let tag, let multiple):
+            var method = amqp_basic_ack_t(delivery_tag: tag, multiple: multiple ? 1 : 0)
+            try send(AMQP_BASIC_ACK_METHOD, &method, on: channel)
+        case .reject(let tag):
+            var method = amqp_basic_reject_t(delivery_tag: tag, requeue: 0)
+            try send(AMQP_BASIC_REJECT_METHOD, &method, on: channel)
+        }
+    }
+
+    /// Sends a method that is not waited for.
+    private func send<Fields: BitwiseCopyable>(
+        _ method: amqp_method_number_t, _ fields: inout Fields, on channel: UInt16
+    ) throws(AMQPError) {
+        if let outbox { return try outbox.add(method, &fields, on: channel, to: descriptor) }
+        let status = amqp_send_method(state, channel, method, &fields)
         if status != 0 { throw Self.libraryError(status) }
     }
 
@@ -247,22 +285,20 @@ struct Connection: ~Copyable, @unchecked Sendable {
         var method = amqp_basic_consume_t(
             ticket: 0, queue: queue, consumer_tag: tag, no_local: 0, no_ack: 0, exclusive: 0, nowait: 1,
             arguments: arguments)
-        let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_BASIC_CONSUME_METHOD), &method)
-        if status != 0 { throw Self.libraryError(status) }
+        try send(AMQP_BASIC_CONSUME_METHOD, &method, on: channel)
     }
 
     /// Answers the broker's `channel.close`; the number may then be opened again.
     func confirmChannelClose(_ channel: UInt16) throws(AMQPError) {
         var method = amqp_channel_close_ok_t()
-        let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_CHANNEL_CLOSE_OK_METHOD), &method)
-        if status != 0 { throw Self.libraryError(status) }
+        try send(AMQP_CHANNEL_CLOSE_OK_METHOD, &method, on: channel)
     }
 
     /// Answers the broker's `connection.close`; whether it still gets there does not matter.
     func confirmConnectionClose() {
         guard descriptor >= 0 else { return }
         var method = amqp_connection_close_ok_t()
-        _ = amqp_send_method(state, 0, amqp_method_number_t(AMQP_CONNECTION_CLOSE_OK_METHOD), &method)
+        try? send(AMQP_CONNECTION_CLOSE_OK_METHOD, &method, on: 0)
     }
 
     // MARK: Calls that wait for the broker's answer
@@ -301,8 +337,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
         guard descriptor >= 0 else { throw .connection(.connectionLost("the socket is closed")) }
         do throws(AMQPError) {
             var method = amqp_basic_get_t(ticket: 0, queue: queue, no_ack: 0)
-            let status = amqp_send_method(state, channel, amqp_method_number_t(AMQP_BASIC_GET_METHOD), &method)
-            if status != 0 { throw Self.libraryError(status) }
+            try send(AMQP_BASIC_GET_METHOD, &method, on: channel)
         } catch {
             throw .connection(error)
         }

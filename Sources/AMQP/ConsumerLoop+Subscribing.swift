@@ -77,17 +77,13 @@ extension ConsumerLoop {
         // In one write and without answers, which would come behind all that is delivered; a refusal closes the channel. The
         // broker begins one after another, and their tags sort as they begin.
         let tags = (0..<subscription.consumers).map { arena.bytes(tag + ($0 < 10 ? "-0\($0)" : "-\($0)")) }
-        let failure = connection.writing(limit: Self.writeLimit) { () -> AMQPError? in
-            for tag in tags {
-                do throws(AMQPError) {
-                    try connection.consumeWithoutAnswer(name, as: tag, arguments, on: channel)
-                } catch {
-                    return error
-                }
+        do {
+            try connection.writing(limit: Self.writeLimit) { () throws(AMQPError) in
+                for tag in tags { try connection.consumeWithoutAnswer(name, as: tag, arguments, on: channel) }
             }
-            return nil
+        } catch {
+            throw .connection(error)
         }
-        if let failure { throw .connection(failure) }
     }
 
     private func openChannel(_ connection: borrowing Connection) throws(Failure) -> UInt16 {

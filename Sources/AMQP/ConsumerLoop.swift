@@ -178,8 +178,8 @@ final class ConsumerLoop {
             case .reject(let receipt): settle(receipt, rejecting: true)
             }
         }
-        var failure: AMQPError?
-        connection.writing(limit: Self.writeLimit) {
+        try connection.writing(limit: Self.writeLimit) { () throws(AMQPError) in
+            var failure: AMQPError?
             for index in slots.indices where slots[index].isSubscribed {
                 guard let channel = slots[index].channel else { continue }
                 slots[index].ledger.flush { action in
@@ -191,8 +191,8 @@ final class ConsumerLoop {
                     }
                 }
             }
+            if let failure { throw failure }
         }
-        if let failure { throw failure }
         Failpoint.afterAck.reached()
     }
 

@@ -225,22 +225,15 @@ final class PublisherLoop {
         guard blockedBecause == nil, !backlog.isEmpty else { return false }
         if isFull, ledger.count > limits.windowMessages / 2 || ledger.bytes > limits.windowBytes / 2 { return false }
         isFull = false
-        var failure: AMQPError?
-        let hasMore = connection.writing(limit: Self.writeLimit) {
+        let hasMore = try connection.writing(limit: Self.writeLimit) { () throws(AMQPError) in
             var written = 0
             while !backlog.isEmpty {
                 if written > Self.bytesPerTurn { return true }
-                do throws(AMQPError) {
-                    guard let bytes = try publishNext(connection) else { return false }
-                    written += bytes
-                } catch {
-                    failure = error
-                    return false
-                }
+                guard let bytes = try publishNext(connection) else { return false }
+                written += bytes
             }
             return false
         }
-        if let failure { throw failure }
         Failpoint.afterPublish.reached()
         lastError = nil
         return hasMore

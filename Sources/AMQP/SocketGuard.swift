@@ -29,10 +29,12 @@ final class SocketGuard: Sendable {
     }
 
     /// Runs calls that write, and shuts the connection down when they take longer than this.
-    func limiting<Result>(_ limit: Duration, _ calls: () -> Result) -> Result {
+    func limiting<Result, Failure>(
+        _ limit: Duration, _ calls: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         state.withLock { $0.deadline = .now + limit }
         defer { state.withLock { $0.deadline = nil } }
-        return calls()
+        return try calls()
     }
 
     func shutDown() {

@@ -148,7 +148,7 @@ extension SeededGenerator {
         String((0..<Int.random(in: 0...8, using: &self)).map { _ in "aé😀 \u{0}".randomElement(using: &self) ?? "a" })
     }
 
-    fileprivate mutating func table(depth: Int) -> FieldTable {
+    mutating func table(depth: Int) -> FieldTable {
         FieldTable((0..<Int.random(in: 0...6, using: &self)).map { _ in FieldTable.Field(text(), value(depth: depth)) })
     }
 
