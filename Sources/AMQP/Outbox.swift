@@ -22,7 +22,7 @@ final class Outbox {
     /// - Parameter frameMax: the largest frame that was agreed on, in bytes.
     init(frameMax: Int) {
         self.frameMax = frameMax
-        // What it holds is less than `enough` whenever a frame is added.
+        // It holds `enough` at most whenever a frame is added.
         buffer = .allocate(byteCount: Self.enough + frameMax, alignment: 8)
     }
 
