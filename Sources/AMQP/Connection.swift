@@ -6,7 +6,8 @@ import Glibc
 /// Owns an `amqp_connection_state_t`; nothing else frees it.
 ///
 /// After any error other than a time limit while reading, the connection may only be destroyed: further calls on it can
-/// end the process. `@unchecked Sendable`: it has one owner at a time, and the library does not care which thread.
+/// end the process. `@unchecked Sendable`: it has one owner at a time, and neither the library nor the outbox, which is
+/// nobody else's, cares which thread.
 struct Connection: ~Copyable, @unchecked Sendable {
     private let state: amqp_connection_state_t
     let socket: SocketGuard

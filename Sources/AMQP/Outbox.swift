@@ -73,7 +73,7 @@ final class Outbox {
         var written = 0
         while written < count {
             let rest = buffer[written..<count]
-            let result = send(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count, noSignal)
+            let result = send(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count, Int32(MSG_NOSIGNAL))
             if result > 0 {
                 written += result
                 continue
@@ -121,5 +121,3 @@ final class Outbox {
         return Int(size)
     }
 }
-
-private let noSignal = Int32(MSG_NOSIGNAL)

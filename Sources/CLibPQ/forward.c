@@ -5,7 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
-// The version of the library's interface, unchanged since PostgreSQL 8.
+// The version of the library's interface, unchanged since PostgreSQL 8.2.
 #define LIBRARY "libpq.so.5"
 
 #define FUNCTIONS(F) \

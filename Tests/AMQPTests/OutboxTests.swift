@@ -30,6 +30,12 @@ import Testing
             close(reading)
         }
 
+        /// Whether more can be written.
+        var hasRoom: Bool {
+            var ready = pollfd(fd: writing, events: Int16(POLLOUT), revents: 0)
+            return poll(&ready, 1, 0) == 1
+        }
+
         /// Waits for this many bytes, or takes what is there.
         func read(_ wanted: Int? = nil) -> [UInt8] {
             var bytes: [UInt8] = []
@@ -147,6 +153,21 @@ import Testing
             position += length + 8
         }
         #expect(parts == body)
+    }
+
+    /// What the watchdog does to a peer that takes nothing any more.
+    @Test func aWriteThatIsStuckEndsWhenItsSocketIsShutDown() async throws {
+        let ends = Ends()
+        let body = [UInt8](repeating: 7, count: 4_000_000)
+        let outgoing = OutgoingMessage(Message(body: body), exchange: "", routingKey: "q", mandatory: false)
+        async let writing = Task.detached {
+            #expect(throws: AMQPError.connectionLost("the socket failed")) {
+                try add(outgoing, to: Outbox(frameMax: Self.frameMax), ends.writing)
+            }
+        }.value
+        while ends.hasRoom { await Task.yield() }
+        shutdown(ends.writing, Int32(SHUT_RDWR))
+        _ = await writing
     }
 
     @Test func aPeerThatHasGoneIsAnErrorAndNoSignal() throws {

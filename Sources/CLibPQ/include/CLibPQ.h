@@ -9,7 +9,7 @@
 
 /// Loads the library; before it, no other function may be called. From any thread, as often as one likes.
 /// @return nothing, or why it cannot be loaded.
-const char *_Nullable clibpq_load(void);
+const char *clibpq_load(void);
 
 static inline void clibpq_ignore_notice(void *context, const char *message) {
     (void)context;

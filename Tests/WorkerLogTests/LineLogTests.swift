@@ -6,7 +6,7 @@ import Testing
 
 @testable import WorkerLog
 
-@Suite struct LineLogHandlerTests {
+@Suite struct LineLogTests {
     /// What is written to a log.
     private func lines(
         _ format: LogLine.Format, _ threshold: LogThreshold, _ body: (LineLog) -> Void
