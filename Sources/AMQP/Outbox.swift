@@ -72,8 +72,8 @@ final class Outbox {
     func flush(to descriptor: Int32) throws(AMQPError) {
         var written = 0
         while written < count {
-            let rest = buffer[written..<count]
-            let result = send(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count, Int32(MSG_NOSIGNAL))
+            let rest = UnsafeRawBufferPointer(rebasing: buffer[written..<count])
+            let result = send(descriptor, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
             if result > 0 {
                 written += result
                 continue
