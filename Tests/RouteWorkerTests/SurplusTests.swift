@@ -184,6 +184,28 @@ import Testing
         #expect(api.mostAtOnce <= 2)
     }
 
+    @Test func whatIsSetAsideIsNotOvertakenByWhatWaitedBehindItInItsLane() async throws {
+        let api = ScriptedAPI()
+        api.hold()
+        let lots = ScriptedLots()
+        try await PipelineStage.run(
+            api: api, publisher: ScriptedPublisher(lots: lots), policy: OrgPolicy(maximumConcurrency: 1), lots: lots,
+            prefetch: 16, otherOrgs: [OrgID("00D000000000002")!]
+        ) { stage in
+            // One more than the org's share of the prefetch, so that of c2 the first is set aside and the second is not.
+            for (request, conversation) in [(1, "c1"), (2, "c2"), (3, "c2"), (4, "c4"), (5, "c5"), (6, "c6")] {
+                stage.deliver(PipelineStage.delivery(UInt64(request), request: request, conversation: conversation))
+            }
+            // The command, a marker of its own, and that of the round; the command is back when both markers are.
+            try await until("the end of the round") {
+                stage.publisher.messages(to: Self.lot).count >= 3 && lots.count(Self.lot) == 1
+            }
+            api.letGo()
+            try await until("all answers") { answers(stage).count >= 6 }
+            #expect(answers(stage).filter { $0 == 2 || $0 == 3 } == [2, 3])
+        }
+    }
+
     @Test func anOrgThatHasTheWorkerForItselfIsNotSetAside() async throws {
         let lots = ScriptedLots()
         await PipelineStage.run(

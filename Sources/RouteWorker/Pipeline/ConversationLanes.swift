@@ -105,7 +105,8 @@ struct ConversationLanes<Key: LaneKey, Item> {
 
     var isIdle: Bool { running == 0 && paused == 0 }
 
-    /// - Parameter maySetAside: whether ``startHeld(_:)`` may start it.
+    /// - Parameter maySetAside: whether ``startHeld(_:)`` may start it. What may not was set aside before and comes back: it
+    ///   goes ahead of all in its lane that may, which was delivered later.
     mutating func deliver(_ item: Item, key: Key?, source: Int, maySetAside: Bool = false) {
         waiting += 1
         guard let key else {
@@ -113,7 +114,12 @@ struct ConversationLanes<Key: LaneKey, Item> {
             return
         }
         let before = lanes.count
-        lanes[key, default: FIFO()].append(Entry(item: item, source: source, maySetAside: maySetAside))
+        let entry = Entry(item: item, source: source, maySetAside: maySetAside)
+        if maySetAside {
+            lanes[key, default: FIFO()].append(entry)
+        } else {
+            lanes[key, default: FIFO()].insert(entry, before: \.maySetAside)
+        }
         if lanes.count > before { lines[source].ready.append(.lane(key)) }
     }
 
@@ -309,6 +315,11 @@ struct FIFO<Element>: Sequence {
     var first: Element? { head < elements.count ? elements[head] : nil }
 
     mutating func append(_ element: Element) { elements.append(element) }
+
+    /// Puts it in front of the first that matches; at the end where none does.
+    mutating func insert(_ element: Element, before matches: (Element) -> Bool) {
+        elements.insert(element, at: elements[head...].firstIndex { matches($0!) } ?? elements.endIndex)
+    }
 
     mutating func popFirst() -> Element? {
         guard head < elements.count else { return nil }
