@@ -132,6 +132,47 @@ extension Int: LaneKey {
         #expect(lanes.isIdle)
     }
 
+    @Test func closedLanesResumeWhatStoodBehindANewStartForItsGroupsSlot() {
+        var lanes = Lanes(slots: 3, reserved: [0, 0], limits: ["a": 1])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.deliver("a1", key: "a1", source: 0)
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        lanes.pause(tickets["a1"]!)
+        lanes.deliver("b1", key: "b1", source: 1)
+        for item in ["a2", "a3"] { lanes.deliver(item, key: item, source: 0) }
+        #expect(startAll(&lanes, &tickets).sorted() == ["a2", "b1"])
+        lanes.wake(tickets["a1"]!)
+        lanes.deliver("c1", key: "c1", source: 0)
+        #expect(startAll(&lanes, &tickets) == ["c1"])
+        lanes.deliver("b2", key: "b2", source: 1)
+        #expect(startAll(&lanes, &tickets) == [])
+        // The group's slot is a3's now, which stands in line for one of the worker's.
+        lanes.finish(tickets["a2"]!)
+        #expect(startAll(&lanes, &tickets) == ["b2"])
+        lanes.close()
+        lanes.finish(tickets["b1"]!)
+        #expect(startAll(&lanes, &tickets) == ["^a1"])
+        for item in ["a1", "b2", "c1"] { lanes.finish(tickets[item]!) }
+        #expect(startAll(&lanes, &tickets) == [] && lanes.isIdle)
+    }
+
+    @Test func whatWasSetAsideComesBackAheadOfWhatWasDeliveredLater() {
+        var lanes = Lanes(slots: 1, reserved: [0])
+        var tickets: [String: Lanes.Ticket] = [:]
+        lanes.deliver("a1", key: "a", source: 0, maySetAside: true)
+        #expect(startAll(&lanes, &tickets) == ["a1"])
+        for item in ["a4", "a5"] { lanes.deliver(item, key: "a", source: 0, maySetAside: true) }
+        for item in ["a2", "a3"] { lanes.deliver(item, key: "a", source: 0) }
+        var order = ["a1"]
+        while let ticket = tickets[order.last!] {
+            lanes.finish(ticket)
+            guard let next = startAll(&lanes, &tickets).first else { break }
+            order.append(next)
+        }
+        #expect(order == ["a1", "a2", "a3", "a4", "a5"])
+        #expect(lanes.isIdle && lanes.waiting == 0 && lanes.laneCount == 0)
+    }
+
     @Test func waitingDeliveriesOfALostChannelLeave() {
         var lanes = Lanes(slots: 1, reserved: [0, 0])
         var tickets: [String: Lanes.Ticket] = [:]
@@ -277,6 +318,47 @@ extension Int: LaneKey {
 }
 
 extension ConversationLanesTests {
+    /// Whatever has been started comes to its end once the lanes are closed and nothing waits any longer.
+    @Test func closedLanesComeToTheirEnd() {
+        for _ in 0..<2000 {
+            var random = SeededGenerator(seed: .random(in: 0 ... .max))
+            var lanes = ConversationLanes<Int, Int>(
+                slots: Int.random(in: 2...4, using: &random), reserved: [0, 0], limits: [0: 1])
+            var running: [ConversationLanes<Int, Int>.Ticket] = []
+            var sleeping: [ConversationLanes<Int, Int>.Ticket] = []
+            for step in 0..<Int.random(in: 20..<120, using: &random) {
+                switch Int.random(in: 0..<7, using: &random) {
+                case 0..<3: lanes.deliver(step, key: .random(in: 0..<8, using: &random), source: step % 2)
+                case 3 where !running.isEmpty: lanes.finish(running.removeFirst())
+                case 4 where !running.isEmpty:
+                    sleeping.append(running.removeFirst())
+                    lanes.pause(sleeping.last!)
+                case 5..<7 where !sleeping.isEmpty: lanes.wake(sleeping.removeFirst())
+                default: break
+                }
+                Self.start(&lanes, &running)
+            }
+            lanes.close()
+            for ticket in sleeping { lanes.wake(ticket) }
+            Self.start(&lanes, &running)
+            while let ticket = running.popLast() {
+                lanes.finish(ticket)
+                Self.start(&lanes, &running)
+            }
+            #expect(lanes.isIdle, "seed \(random.seed)")
+        }
+    }
+
+    private static func start(
+        _ lanes: inout ConversationLanes<Int, Int>, _ running: inout [ConversationLanes<Int, Int>.Ticket]
+    ) {
+        while let start = lanes.next() {
+            switch start {
+            case .start(let ticket, _), .resume(let ticket): running.append(ticket)
+            }
+        }
+    }
+
     @Test func aGroupsLimitCanBeChangedAtRunTime() {
         var lanes = Lanes(slots: 4, reserved: [0])
         var tickets: [String: Lanes.Ticket] = [:]

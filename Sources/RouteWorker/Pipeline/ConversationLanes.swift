@@ -196,7 +196,11 @@ struct ConversationLanes<Key: LaneKey, Item> {
     /// Starts nothing new from now on.
     mutating func close() {
         isClosed = true
-        for group in held.keys { _ = held[group]!.removeAll { !$0.candidate.isWoken } }
+        // What is woken is looked at anew: its group's slot may have been given to a new start, which now takes none.
+        for (candidate, source) in held.values.joined() where candidate.isWoken {
+            lines[source].ahead.append(candidate)
+        }
+        held = [:]
     }
 
     /// Takes away deliveries that have not started.
