@@ -31,6 +31,13 @@ import Testing
             lots: lots, body)
     }
 
+    /// Lets probes, which have been held, go on once so many commands are parked: an org that a probe finds well before that
+    /// has nothing parked.
+    private func probe(_ stage: PipelineStage, once count: Int) async throws {
+        try await until("parked commands") { stage.lots!.count(Self.lot) >= count }
+        stage.api.letGo()
+    }
+
     private func answers(_ stage: PipelineStage) -> [String] {
         stage.publisher.messages(to: "routing.results").map { $0.properties.correlationID ?? "" }
     }
@@ -38,9 +45,11 @@ import Testing
     @Test func commandsOfAnOrgWithoutATokenComeBackInOrderWhenThereIsOne() async throws {
         // The command, and two probes.
         try await stage([Self.noToken, Self.noToken, Self.noToken]) { stage in
+            stage.api.hold(.delete)
             stage.deliver(
                 PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2),
                 PipelineStage.delivery(3, request: 3, conversation: "c2"))
+            try await probe(stage, once: 3)
             // From the commands queue, and then once more from the parking queue.
             let settled = await stage.settled(6)
             #expect(settled.count == 6)
@@ -58,8 +67,10 @@ import Testing
     }
 
     @Test func theBreakerParksWhatWaitsForAnotherAttempt() async throws {
-        await stage([ScriptedAPI.busy, ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
+        try await stage([ScriptedAPI.busy, ScriptedAPI.busy, ScriptedAPI.busy]) { stage in
+            stage.api.hold(.delete)
             stage.deliver(PipelineStage.delivery(1))
+            try await probe(stage, once: 1)
             _ = await stage.settled(2)
             let result = stage.publisher.messages(to: "routing.results")[0]
             #expect(result.header("Outcome") == "succeeded" && result.text.contains(#""attempts":3"#))
@@ -69,6 +80,7 @@ import Testing
 
     @Test func freshCommandsDoNotOvertakeParkedOnes() async throws {
         try await stage([Self.noToken]) { stage in
+            stage.api.hold(.delete)
             // Some come before the org is parked, some while it is, and some while it returns or later.
             for (requests, next) in [(1...14, "prepare"), (15...27, "subscribe"), (28...40, "unsubscribe")] {
                 for request in requests {
@@ -76,6 +88,7 @@ import Testing
                         PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 3)"))
                 }
                 try await until(next) { stage.lots!.log.contains(next) }
+                if next == "prepare" { try await probe(stage, once: 1) }
             }
             try await until("all answers") { answers(stage).count >= 40 }
             for conversation in 0..<3 {
@@ -118,10 +131,12 @@ import Testing
         let misfit = CallResult.answered(
             CallAnswer(status: 403, body: Array(#"{"code":10005,"message":"no"}"#.utf8)))
         let cleared = CallResult.answered(CallAnswer(status: 202, body: Array(#"{"success":true}"#.utf8)))
-        await stage([misfit, cleared, misfit]) { stage in
+        try await stage([misfit, cleared, misfit]) { stage in
+            stage.api.hold(.delete)
             var delivery = PipelineStage.delivery(1)
             delivery.message.properties.headers["AuthorizationContext"] = .string("Other_Channel")
             stage.deliver(delivery)
+            try await probe(stage, once: 1)
             _ = await stage.settled(2)
             #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "rejected")
         }
@@ -200,7 +215,8 @@ import Testing
             retry: RetryPolicy(attempts: 5, backoff: Backoff(minimum: .zero, maximum: .zero)),
             parking: ParkingPolicy(
                 minimumCalls: 2, probe: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(4))))
-        await PipelineStage.run(api: api, publisher: ScriptedPublisher(lots: lots), policy: policy, lots: lots) {
+        api.hold(.delete)
+        try await PipelineStage.run(api: api, publisher: ScriptedPublisher(lots: lots), policy: policy, lots: lots) {
             stage in
             let org = PipelineStage.org.id
             await stage.pipeline.replaceOrgs(
@@ -211,6 +227,7 @@ import Testing
             delivery.message.properties.headers["AuthorizationContext"] = .string("Own")
             stage.deliver(delivery)
             // It is parked, and comes back.
+            try await probe(stage, once: 1)
             _ = await stage.settled(2)
             #expect(api.calls.map(\.key.kind) == [.route, .route, .delete, .route])
             #expect(api.calls.allSatisfy { $0.context == "Own" })

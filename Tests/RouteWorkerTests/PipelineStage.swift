@@ -20,6 +20,13 @@ final class ScriptedAPI: RoutingAPI {
         var holds = false
         /// Calls that are not held.
         var passing = 0
+        /// `nil` for calls of both kinds.
+        var heldKind: CommandKind?
+
+        func isHeld(_ command: RouteCommand) -> Bool {
+            holds && calls.count > passing && (heldKind ?? command.key.kind) == command.key.kind
+        }
+
         var arrivals: [(Int, CheckedContinuation<Void, Never>)] = []
         var underWay = 0
         var mostAtOnce = 0
@@ -43,8 +50,12 @@ final class ScriptedAPI: RoutingAPI {
 
     /// Calls wait from now on, until ``letGo()``.
     ///
-    /// - Parameter calls: so many, counted from the first of all, do not.
-    func hold(after calls: Int = 0) { lock.withLock { (state.holds, state.passing) = (true, calls) } }
+    /// - Parameters:
+    ///   - calls: so many, counted from the first of all, do not.
+    ///   - kind: only these do; probes are deletes.
+    func hold(after calls: Int = 0, _ kind: CommandKind? = nil) {
+        lock.withLock { (state.holds, state.passing, state.heldKind) = (true, calls, kind) }
+    }
 
     func letGo() {
         lock.withLock { state.holds = false }
@@ -82,7 +93,7 @@ final class ScriptedAPI: RoutingAPI {
             state.arrivals.removeAll { $0.0 <= count }
             return (
                 state.script.isEmpty ? Self.accepted : state.script.removeFirst(), arrived,
-                state.holds && count > state.passing
+                state.isHeld(command)
             )
         }
         for waiter in arrived { waiter.resume() }
