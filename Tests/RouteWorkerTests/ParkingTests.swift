@@ -194,6 +194,16 @@ import Testing
         }
     }
 
+    @Test func howOftenAnOrgInTroubleIsProbedChangesWithAReload() {
+        var policy = policy()
+        let org = OrgState(policy: policy, concurrency: 4, prefetches: [16], workers: 1, marker: 0, now: .zero)
+        policy.parking!.probe = Backoff(minimum: .seconds(600), maximum: .seconds(600))
+        org.use(policy, concurrency: 4, workers: 1, now: .zero)
+        var random = SeededGenerator(seed: 1)
+        _ = org.gate.trouble(.token, now: .zero, using: &random)
+        #expect(org.gate.dueAt! >= .seconds(300))
+    }
+
     @Test func anOrgsRateLimitHoldsBackItsCallsAndNoOthers() async throws {
         var policy = policy()
         policy.rateLimit = 20

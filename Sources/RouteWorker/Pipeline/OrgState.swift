@@ -50,7 +50,9 @@ final class OrgState {
     /// The configuration changed.
     func use(_ policy: OrgPolicy, concurrency: Int, workers: Int, now: Duration) {
         self.policy = policy
-        breaker.settings = (policy.parking ?? ParkingPolicy()).breaker
+        let parking = policy.parking ?? ParkingPolicy()
+        gate.backoff = parking.probe
+        breaker.settings = parking.breaker
         self.concurrency.bound(by: min(policy.maximumConcurrency ?? concurrency, concurrency))
         fresh.bound(by: self.concurrency.maximum)
         setRate(workers: workers, now: now)

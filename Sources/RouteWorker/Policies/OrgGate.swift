@@ -87,7 +87,8 @@ struct OrgGate {
     /// Looking costs the broker as much as the worker: at most this part of the time goes into it.
     static let lookShare = 10
 
-    private let backoff: Backoff
+    /// Between two probes.
+    var backoff: Backoff
     // What is not private is set in OrgGate+Lots.swift, too.
     var state = State.live
     var reason: ParkingReason?
