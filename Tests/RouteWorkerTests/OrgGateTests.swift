@@ -256,6 +256,36 @@ import Testing
         #expect(other.failures == 0 && other.setsAside(2, isSurplus: false))
     }
 
+    @Test mutating func anOverflowingOrgThatTakesALotOverParksAllBehindIt() {
+        let other = "routing.commands.1.parked.00D000000000001"
+        _ = gate.overflowed(now: at(0))
+        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        gate.parkEnded(1)
+        // Nobody knows whose commands it holds.
+        #expect(gate.found(other, now: at(0.1)) == [.subscribe(other, toLook: false), .recheck])
+        #expect(gate.state == .returning && gate.setsAside(2, isSurplus: false))
+        #expect(gate.subscribed(lot, now: at(0.1)) == [.mark(lot, 101)])
+        #expect(gate.subscribed(other, now: at(0.1)) == [.mark(other, 102)])
+        #expect(gate.markerCame(lot, 101, now: at(0.2)) == [])
+        #expect(gate.markerCame(other, 102, now: at(0.2)) == [.holdFresh])
+    }
+
+    @Test mutating func aLotThatIsLostBeforeItsLastCommandIsDoneIsReturnedFromAgain() {
+        park()
+        _ = probeWell(at: 2)
+        _ = gate.subscribed(lot, now: at(2))
+        for _ in 0..<2 { gate.took(from: lot) }
+        _ = gate.markerCame(lot, 101, now: at(3))
+        _ = gate.freshIsParked()
+        #expect(gate.markerCame(lot, 102, now: at(3)) == [.releaseFresh, .recheck])
+        // What stood in the lanes is in the lot again, and nothing fresh may overtake it.
+        #expect(gate.subscriptionLost(lot, now: at(4)) == [.recheck])
+        #expect(gate.state == .returning && gate.setsAside(1, isSurplus: false))
+        for _ in 0..<2 { #expect(gate.finished(from: lot, now: at(4)) == []) }
+        #expect(gate.subscribed(lot, now: at(5)) == [.mark(lot, 103)])
+        #expect(gate.markerCame(lot, 103, now: at(5)) == [.holdFresh])
+    }
+
     @Test mutating func leftOversStartAnOrgParked() {
         #expect(gate.found(lot, now: at(0)) == [.recheck])
         #expect(gate.reason == .leftOver && gate.dueAt == at(0))

@@ -142,6 +142,34 @@ import Testing
         }
     }
 
+    @Test func aParkingQueueLostBeforeItsLastCommandIsDoneIsWorkedOffInOrder() async throws {
+        let api = ScriptedAPI([Self.noToken])
+        // The probe waits for both to be parked, and what is called for from the parking queue for its channel to be lost.
+        api.hold(after: 1)
+        let lots = ScriptedLots()
+        try await PipelineStage.run(
+            api: api, publisher: ScriptedPublisher(lots: lots), policy: policy(), lots: lots
+        ) { stage in
+            stage.deliver(PipelineStage.delivery(1, request: 1), PipelineStage.delivery(2, request: 2))
+            try await until("both in the parking queue") { lots.count(Self.lot) == 2 }
+            await api.waitForCalls(2)
+            api.letGoHeld()
+            await api.waitForCalls(3)
+            try await until("an org that is live again") {
+                await stage.pipeline.snapshot.orgs.allSatisfy { !$0.isParked }
+            }
+            lots.loseChannel(of: Self.lot)
+            stage.deliver(PipelineStage.delivery(3, request: 3))
+            api.letGo()
+            try await until("the answer of the call under way") { !answers(stage).isEmpty }
+            lots.reopenChannel(of: Self.lot)
+            try await until("all answers") { Set(answers(stage)) == ["call-1", "call-2", "call-3"] }
+            // The first was called for already; its second delivery is a duplicate.
+            let routes = stage.api.calls.filter { $0.key.kind == .route }
+            #expect(routes.map { $0.key.request.description.suffix(1) } == ["1", "1", "2", "3"])
+        }
+    }
+
     @Test func leftOversOfAnEarlierLifeAreBroughtBack() async throws {
         let lots = ScriptedLots()
         let delivery = PipelineStage.delivery(1)

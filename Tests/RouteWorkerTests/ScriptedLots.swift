@@ -15,6 +15,15 @@ final class ScriptedLots: ParkingLots {
         var unsettled: [UInt64: Message] = [:]
         var generation: UInt64?
         var nextTag: UInt64 = 0
+        /// Its channel is lost, and is opened again unless somebody unsubscribes.
+        var isLost = false
+
+        /// What is not settled goes back to its place.
+        mutating func close() {
+            generation = nil
+            messages = unsettled.sorted { $0.key < $1.key }.map(\.value) + messages
+            unsettled = [:]
+        }
     }
 
     private struct State {
@@ -72,12 +81,35 @@ final class ScriptedLots: ParkingLots {
     func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
         let (receive, events) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, [ConsumerEvent]) in
             state.log.append(prefetch == .max ? "look" : "subscribe")
-            state.generation += 1
-            state.lots[lot, default: Lot()].generation = state.generation
-            state.lots[lot]!.nextTag = 0
+            return (state.receive, open(lot))
+        }
+        for event in events { receive(event) }
+    }
+
+    private func open(_ lot: String) -> [ConsumerEvent] {
+        state.generation += 1
+        state.lots[lot, default: Lot()].generation = state.generation
+        state.lots[lot]!.nextTag = 0
+        state.lots[lot]!.isLost = false
+        return [.subscribed(queue: lot, generation: state.generation), next(lot)].compactMap { $0 }
+    }
+
+    func loseChannel(of lot: String) {
+        let (receive, event) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, ConsumerEvent?) in
+            guard let generation = state.lots[lot]?.generation else { return (state.receive, nil) }
+            state.lots[lot]!.close()
+            state.lots[lot]!.isLost = true
             return (
-                state.receive, [.subscribed(queue: lot, generation: state.generation), next(lot)].compactMap { $0 }
+                state.receive, .subscriptionLost(queue: lot, generation: generation, .connectionLost("by the test"))
             )
+        }
+        if let event { receive(event) }
+    }
+
+    /// Opens a lost channel again, as a consumer does by itself.
+    func reopenChannel(of lot: String) {
+        let (receive, events) = mutex.withLock {
+            (state.receive, state.lots[lot]?.isLost == true ? open(lot) : [])
         }
         for event in events { receive(event) }
     }
@@ -85,11 +117,9 @@ final class ScriptedLots: ParkingLots {
     func unsubscribe(_ lot: String, lock: String?) {
         let (receive, event) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, ConsumerEvent?) in
             state.log.append("unsubscribe")
-            guard var found = state.lots[lot], let generation = found.generation else { return ({ _ in }, nil) }
-            found.generation = nil
-            found.messages = found.unsettled.sorted { $0.key < $1.key }.map(\.value) + found.messages
-            found.unsettled = [:]
-            state.lots[lot] = found
+            state.lots[lot]?.isLost = false
+            guard let generation = state.lots[lot]?.generation else { return ({ _ in }, nil) }
+            state.lots[lot]!.close()
             return (state.receive, .subscriptionLost(queue: lot, generation: generation, .closed))
         }
         if let event { receive(event) }

@@ -229,10 +229,11 @@ public actor DeliveryPipeline {
                     "not consuming; will subscribe again",
                     metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
             }
-            lose(queue)
+            // First the gate: once the last command from a parking queue has left, a live org has done with the queue.
             if let org = parkingPlaces[queue]?.org {
                 run(orgs[org]!.gate.subscriptionLost(queue, now: moment().uptime), org)
             }
+            lose(queue)
         case .lockHeld(let lock): lockHeld(lock)
         case .lockRefused: break
         case .lockLost(let lock, _): lockLost(lock)

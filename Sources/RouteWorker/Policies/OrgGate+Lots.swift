@@ -11,13 +11,19 @@ extension OrgGate {
         guard lots[lot]?.use == .returning else { return [] }
         switch state {
         case .turning: return endTurn(now)
-        case .overflowing:
-            // What was thought to be back in the lanes is in the lot again.
-            state = .returning
-            countAt = now + Self.countInterval
-            return [.recheck]
-        case .live, .parked, .probing, .returning: return []
+        // What was thought to be back in the lanes is in the lot again. A live org has commands there until the last that came
+        // from it is settled.
+        case .live, .overflowing: return returnAgain(now)
+        case .parked, .probing, .returning: return []
         }
+    }
+
+    /// The lots hold commands of nobody knows which conversations: all fresh ones go behind them.
+    mutating func returnAgain(_ now: Duration) -> [Action] {
+        if state == .live { reason = .leftOver }
+        state = .returning
+        countAt = now + Self.countInterval
+        return [.recheck]
     }
 
     /// A command from a lot enters the lanes.

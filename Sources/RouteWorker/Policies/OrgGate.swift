@@ -215,7 +215,8 @@ struct OrgGate {
         switch state {
         case .live: return park(.leftOver, probeAt: now, now)
         case .parked, .probing: return []
-        case .returning, .turning, .overflowing: return open(lot, .returning)
+        case .returning, .turning: return open(lot, .returning)
+        case .overflowing: return open(lot, .returning) + returnAgain(now)
         }
     }
 
