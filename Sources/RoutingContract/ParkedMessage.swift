@@ -98,7 +98,8 @@ public struct ParkedMessage: Sendable, Hashable {
         if case .uint8(let mode) = table[Key.deliveryMode] { message.properties.deliveryMode = mode }
         origin = DeliveryOrigin(queue: queue, exchange: exchange, routingKey: routingKey)
         self.receivedAt = Timestamp(milliseconds: receivedAt)
-        earlierDeliveries = Int(clamping: max(deliveries, 0))
+        // Anybody may have put it there: it must be fit to be counted on from.
+        earlierDeliveries = Int(Int32(clamping: max(deliveries, 0)))
         deadline = nil
         if case .int64(let deadline) = table[Key.deadline] { self.deadline = Timestamp(milliseconds: deadline) }
     }

@@ -170,6 +170,26 @@ import Testing
         }
     }
 
+    @Test func aForgedCountOfDeliveriesStopsNothing() async throws {
+        var fresh = PipelineStage.delivery(1, redelivered: true)
+        fresh.message.properties.headers["x-delivery-count"] = .int64(.max)
+        let parked = ParkedMessage(
+            message: PipelineStage.delivery(2, request: 2, conversation: "c2").message,
+            origin: DeliveryOrigin(queue: PipelineStage.queue, routingKey: PipelineStage.queue),
+            receivedAt: Timestamp(milliseconds: Int64(Date().timeIntervalSince1970 * 1000)), earlierDeliveries: .max,
+            deadline: nil)
+        try await stage([]) { stage in
+            stage.deliver(fresh)
+            _ = await stage.settled(1)
+            stage.lots!.put(try parked.encoded(messageID: "m"), in: Self.lot)
+            #expect(await stage.pipeline.lookForLeftOvers())
+            _ = await stage.settled(1)
+            #expect(answers(stage) == ["call-1", "call-2"])
+            let results = stage.publisher.messages(to: "routing.results")
+            #expect(results.allSatisfy { $0.header("Outcome") == "exhausted" })
+        }
+    }
+
     @Test func leftOversOfAnEarlierLifeAreBroughtBack() async throws {
         let lots = ScriptedLots()
         let delivery = PipelineStage.delivery(1)

@@ -314,9 +314,10 @@ extension Delivery {
     var earlierDeliveries: Int {
         // On a first delivery a header of this name is the publisher's own.
         guard redelivered else { return 0 }
+        // A classic queue leaves the publisher's there on all others: whatever it says must be fit to be counted on from.
         return switch message.properties.headers["x-delivery-count"] {
-        case .int64(let count): Int(clamping: count)
-        case .int32(let count): Int(count)
+        case .int64(let count): max(Int(Int32(clamping: count)), 1)
+        case .int32(let count): max(Int(count), 1)
         default: 1
         }
     }
