@@ -215,19 +215,6 @@ private let expectedKinds: [String: [Int]] = [
     }
 }
 
-/// A small generator that can be seeded (Steele, Lea and Flood, 2014).
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-}
-
 @Suite struct RetryAfterTests {
     /// 1994-11-06 08:49:37 UTC, the moment of RFC 9110's examples, less ten seconds.
     private let now = Timestamp(milliseconds: 784_111_767_000)

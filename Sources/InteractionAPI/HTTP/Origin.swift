@@ -65,7 +65,8 @@ struct BaseURL: Sendable, Hashable {
             let after = authority[authority.index(after: end)...]
             guard after.isEmpty || after.hasPrefix(":") else { throw refuse("has something between host and port") }
             if !after.isEmpty { portText = after.dropFirst() }
-            guard host.contains(":"), host.utf8.allSatisfy({ $0.isHexadecimalDigit || ":.".utf8.contains($0) }) else {
+            guard host.contains(":"), host.utf8.allSatisfy({ $0.hexadecimalValue != nil || ":.".utf8.contains($0) })
+            else {
                 throw refuse("has no IPv6 address between its brackets")
             }
         } else {
@@ -103,8 +104,6 @@ extension UInt8 {
         let lower = self | 0x20
         return UInt8(ascii: "a") <= lower && lower <= UInt8(ascii: "z")
     }
-
-    fileprivate var isHexadecimalDigit: Bool { isDigit || isLetter && self | 0x20 <= UInt8(ascii: "f") }
 
     fileprivate var isHostCharacter: Bool {
         isDigit || isLetter || self == UInt8(ascii: "-") || self == UInt8(ascii: ".") || self == UInt8(ascii: "_")
