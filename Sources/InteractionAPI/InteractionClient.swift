@@ -2,7 +2,6 @@
 
 import NIOConcurrencyHelpers
 public import NIOCore
-import NIOHTTP1
 public import RoutingContract
 
 /// Calls the Interaction Service API over kept-alive HTTP/1.1 connections.
@@ -84,7 +83,7 @@ public final class InteractionClient: RoutingAPI {
                 )
             }
             let form = endpoint.bodyFormat == .multipart ? MultipartForm() : nil
-            func head(_ method: HTTPMethod) -> RequestHead {
+            func head(_ method: RequestHead.Method) -> RequestHead {
                 var head = RequestHead(method, uri: base.path + "/api/v1/route")
                 head.add("Host", base.origin.hostHeader)
                 head.add("User-Agent", userAgent)
@@ -94,7 +93,7 @@ public final class InteractionClient: RoutingAPI {
                 return head
             }
             let prepared = PreparedOrg(
-                origin: base.origin, route: head(.POST), delete: head(.DELETE), form: form)
+                origin: base.origin, route: head(.post), delete: head(.delete), form: form)
             guard orgs.prepared.updateValue(prepared, forKey: endpoint.org) == nil else {
                 throw InteractionSettingsError("org \(endpoint.org) has two endpoints")
             }

@@ -1,7 +1,6 @@
 // The machine of one exchange: what an end means at each point of it.
 
 import NIOCore
-import NIOHTTP1
 import Testing
 
 @testable import InteractionAPI
@@ -19,7 +18,14 @@ import Testing
         return Exchange(settings: settings, callDeadline: after(callSeconds), now: start)
     }
 
-    private let accepted = HTTPResponseHead(version: .http1_1, status: .accepted, headers: ["Content-Length": "0"])
+    private let accepted: AnswerHead
+
+    init() throws {
+        let lines = ["HTTP/1.1 202 Accepted", "Content-Length: 0"]
+        var head = try AnswerHead(statusLine: lines[0].utf8.count, of: ByteBuffer(string: lines[0]))
+        try head.add(fieldLine: lines[1].utf8.count, of: ByteBuffer(string: lines[1]))
+        accepted = head
+    }
 
     @Test func certainty() {
         var exchange = exchange()

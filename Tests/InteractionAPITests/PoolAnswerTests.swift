@@ -110,6 +110,29 @@ import Testing
 
     // MARK: The connection ends with the answer
 
+    @Test func otherTransferCodingsAreUnreadable() async throws {
+        let server = try await ScriptedServer()
+        try await withPool(server: server) { pool in
+            // Its end is not waited for, since it could not be told.
+            let answer = try await answered(pool, server) {
+                $0.write("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+            }
+            #expect(answer == CallAnswer(status: 503, body: [], retryAfter: "7", bodyIsUnreadable: true))
+            #expect(await last.get()?.isClosedByClient() == true)
+        }
+    }
+
+    @Test func anotherProtocolIsNotSpoken() async throws {
+        let server = try await ScriptedServer()
+        try await withPool(server: server) { pool in
+            let answer = try await answered(pool, server) {
+                $0.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            }
+            #expect(answer == CallAnswer(status: 101, body: []))
+            #expect(await last.get()?.isClosedByClient() == true)
+        }
+    }
+
     @Test(arguments: [
         "HTTP/1.1 202 A\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
         "HTTP/1.0 202 A\r\nContent-Length: 2\r\n\r\n{}",

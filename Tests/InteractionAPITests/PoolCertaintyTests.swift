@@ -231,7 +231,7 @@ import Testing
     @Test func theNameDoesNotExist() async throws {
         let server = try await ScriptedServer()
         try await withPool(server: server) { pool in
-            let request = RequestHead(.POST, uri: "/").request(with: [])
+            let request = RequestHead(.post, uri: "/").request(with: [])
             // RFC 6761 §6.4: never resolves.
             let result = await pool.send(
                 request, to: Origin(isTLS: false, host: "no.such.host.invalid", port: 80),

@@ -2,7 +2,6 @@
 
 import Foundation
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import Testing
@@ -51,7 +50,7 @@ extension HTTPPool {
     }
 
     func call(_ port: Int, bytes: [UInt8], tls: Bool = false, timeout: TimeAmount = .seconds(60)) async -> CallResult {
-        var head = RequestHead(.POST, uri: "/x")
+        var head = RequestHead(.post, uri: "/x")
         head.add("Host", "localhost")
         return await send(
             head.request(with: bytes),

@@ -22,7 +22,8 @@ public struct ConnectionSettings: Sendable, Hashable {
     /// How long a connection is kept for reuse. Shorter than the five seconds after which common servers close one
     /// (Apache httpd, Node.js), because a request that crosses with such a close is of unknown effect.
     public var idleTimeout: Duration = .seconds(4)
-    /// Bytes of all header fields of an answer together (trailers counted again); a larger one is malformed.
+    /// Bytes of all lines of an answer together: its head, interim answers before it, extensions of chunks, trailers. One
+    /// with more is malformed.
     public var answerHeadBytes = 32 * 1024
     /// Bytes of body kept of an answer; a larger one is cut there and unreadable.
     public var answerBodyBytes = 256 * 1024

@@ -1,7 +1,6 @@
 // One request and its answer on a connection, as a machine: events in, the end of the exchange out. Does no I/O.
 
 import NIOCore
-import NIOHTTP1
 
 /// What is known of one request and its answer so far, and therefore how certain an end would be now.
 struct Exchange {
@@ -48,22 +47,12 @@ struct Exchange {
         deadline = min(callDeadline, now + TimeAmount(settings.answerHeadTimeout))
     }
 
-    mutating func received(_ head: HTTPResponseHead, now: NIODeadline) {
+    mutating func received(_ head: AnswerHead, now: NIODeadline) {
         phase = .receivingBody
         deadline = min(callDeadline, now + TimeAmount(settings.answerBodyTimeout))
-        keepsConnection = head.isKeepAlive && head.status != .switchingProtocols
-        var answer = CallAnswer(status: Int(head.status.code), body: [])
-        for (name, value) in head.headers {
-            // Lengths first: this runs for every header of every answer.
-            if name.utf8.count == 16, name.lowercased() == "content-encoding" {
-                let encoding = value.lowercased()
-                // Nobody asked for one (no Accept-Encoding is sent), and unpacking could be a bomb.
-                if !encoding.isEmpty && encoding != "identity" { answer.bodyIsUnreadable = true }
-            } else if name.utf8.count == 11, name.lowercased() == "retry-after" {
-                answer.retryAfter = String(value.prefix(100))
-            }
-        }
-        self.answer = answer
+        keepsConnection = head.keepsConnection
+        answer = CallAnswer(
+            status: head.status, body: [], retryAfter: head.retryAfter, bodyIsUnreadable: head.bodyIsEncoded)
     }
 
     /// Returns the end where the body is larger than accepted.

@@ -1,8 +1,7 @@
-// One connection: the channel handlers that put a call's request on the wire and read its answer.
+// One connection: the channel handler that puts a call's request on the wire and reads its answer.
 
 import Failpoints
 import NIOCore
-import NIOHTTP1
 import NIOSSL
 
 /// A connection with at most one request in flight. Lives on the pool's event loop alone.
@@ -10,14 +9,15 @@ import NIOSSL
 /// Timers: moving a timer for every phase of every call would cost more than the calls' own bookkeeping, so the one
 /// timer is only moved when a deadline lies before it; when it fires early it is set again.
 final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
-    typealias InboundIn = HTTPClientResponsePart
-    typealias OutboundOut = HTTPClientRequestPart
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
 
     private let pool: OriginPool
     private let settings: ConnectionSettings
     private var context: ChannelHandlerContext?
     private var call: HTTPCall?
     private var exchange: Exchange
+    private var reader: AnswerReader
     /// The answer is complete, and the rest of what was read with it is still to come: bytes that nobody asked for
     /// must not be taken for the answer to the next request.
     private var isSettling = false
@@ -30,6 +30,7 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         self.settings = settings
         let now = NIODeadline.now()
         exchange = Exchange(settings: settings, callDeadline: now, now: now)
+        reader = AnswerReader(headBytes: settings.answerHeadBytes)
         idleDeadline = now + TimeAmount(settings.idleTimeout)
     }
 
@@ -64,32 +65,26 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         call.place = .onConnection(self)
         self.call = call
         exchange = Exchange(settings: settings, callDeadline: call.deadline, now: now)
+        reader = AnswerReader(headBytes: settings.answerHeadBytes)
         wake(by: exchange.deadline, on: context)
 
-        // The decoder wants to know of every request, by its method; ``WireHandler`` writes it.
-        let head = call.request.method == .POST ? Self.post : Self.delete
-        context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
+        write(call.request, on: context)
         return false
     }
 
-    private static let post = HTTPRequestHead(version: .http1_1, method: .POST, uri: "/")
-    private static let delete = HTTPRequestHead(version: .http1_1, method: .DELETE, uri: "/")
-
-    /// Writes the request of the call in flight.
-    fileprivate func writeRequest(on wire: ChannelHandlerContext) {
-        guard let request = call?.request else { return }
+    private func write(_ request: HTTPRequest, on context: ChannelHandlerContext) {
         // A connection takes its next request only when both promises were kept, so they never speak of another call.
-        let headWritten = wire.eventLoop.makePromise(of: Void.self)
+        let headWritten = context.eventLoop.makePromise(of: Void.self)
         headWritten.futureResult.assumeIsolated().whenSuccess { self.exchange.headWritten() }
-        let requestWritten = wire.eventLoop.makePromise(of: Void.self)
+        let requestWritten = context.eventLoop.makePromise(of: Void.self)
         requestWritten.futureResult.assumeIsolated().whenComplete { result in
             switch result {
             case .success: self.requestWritten()
             case .failure(let error): self.fail(Self.failure(of: error))
             }
         }
-        wire.write(NIOAny(request.head), promise: headWritten)
-        wire.write(NIOAny(request.body), promise: requestWritten)
+        context.write(wrapOutboundOut(request.head), promise: headWritten)
+        context.writeAndFlush(wrapOutboundOut(request.body), promise: requestWritten)
     }
 
     func cancel(_ call: HTTPCall) {
@@ -144,16 +139,36 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     // MARK: What comes from the channel
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // What arrives while no request is in flight (an unasked-for answer, the rest of one) must not be taken for the
+        // beginning of the next answer.
         guard call != nil else { return abort() }
-        switch unwrapInboundIn(data) {
+        reader.receive(unwrapInboundIn(data))
+        do {
+            while call != nil, let event = try reader.next() { handle(event, on: context) }
+        } catch {
+            fail(
+                CallFailure(
+                    reason: CallFailure.Reason.malformedAnswer, message: "the answer is not valid HTTP: \(error.what)"))
+        }
+    }
+
+    private func handle(_ event: AnswerReader.Event, on context: ChannelHandlerContext) {
+        switch event {
         case .head(let head):
             exchange.received(head, now: .now())
             wake(by: exchange.deadline, on: context)
         case .body(let bytes):
             if let ending = exchange.received(bytes) { end(ending) }
         case .end:
-            if let ending = exchange.receivedEnd() { end(ending) }
+            answerEnded()
         }
+    }
+
+    private func answerEnded() {
+        guard var ending = exchange.receivedEnd() else { return }
+        // The same as for what arrives later.
+        if reader.holdsBytes { ending.keepsConnection = false }
+        end(ending)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -166,17 +181,12 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         context.fireChannelReadComplete()
     }
 
-    /// Bytes arrived before the HTTP decoder saw them; says whether somebody waits for them.
-    fileprivate func expectsBytes() -> Bool {
-        if call == nil { abort() }
-        return call != nil
-    }
-
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         fail(Self.failure(of: error))
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        if reader.endsWithConnection { answerEnded() }
         fail(
             CallFailure(
                 reason: CallFailure.Reason.connectionClosed,
@@ -187,15 +197,10 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
     /// What an error of the channel means for a call whose request is under way.
     static func failure(of error: any Error) -> CallFailure {
         switch error {
-        case HTTPParserError.invalidEOFState, ChannelError.eof, ChannelError.alreadyClosed,
-            ChannelError.ioOnClosedChannel,
-            NIOSSLError.uncleanShutdown:
+        case ChannelError.eof, ChannelError.alreadyClosed, ChannelError.ioOnClosedChannel, NIOSSLError.uncleanShutdown:
             CallFailure(
                 reason: CallFailure.Reason.connectionClosed,
                 message: "the connection closed before the answer was complete")
-        case is HTTPParserError, is NIOHTTPDecoderError:
-            CallFailure(
-                reason: CallFailure.Reason.malformedAnswer, message: bounded("the answer is not valid HTTP: \(error)"))
         default:
             CallFailure(
                 reason: CallFailure.Reason.connectionReset, message: bounded("the connection broke: \(error)"))
@@ -225,30 +230,6 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
         } else {
             end(exchange.timedOut())
         }
-    }
-}
-
-/// Stands between TLS and the HTTP decoder. What arrives while no request is in flight (an unasked-for answer, the rest
-/// of one) ends the connection, instead of being taken for the beginning of the next answer. Requests leave here as bytes.
-final class WireHandler: ChannelInboundHandler, ChannelOutboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
-    typealias OutboundIn = HTTPClientRequestPart
-    typealias OutboundOut = ByteBuffer
-
-    private let connection: HTTPConnection
-
-    init(connection: HTTPConnection) {
-        self.connection = connection
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if connection.expectsBytes() { context.fireChannelRead(data) }
-    }
-
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        connection.writeRequest(on: context)
-        promise?.succeed()
     }
 }
 

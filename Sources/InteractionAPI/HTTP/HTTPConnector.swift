@@ -36,22 +36,6 @@ struct HTTPConnector {
             }
     }
 
-    /// Puts the HTTP handlers onto a connection that is ready.
-    func addHandlers(for connection: HTTPConnection, to channel: any Channel) throws {
-        try channel.pipeline.syncOperations.addHandlers([
-            WireHandler(connection: connection), ByteToMessageHandler(answerDecoder()), connection,
-        ])
-    }
-
-    private func answerDecoder() -> HTTPResponseDecoder {
-        var limits = NIOHTTPDecoderLimitConfiguration()
-        limits.maxHeaderFieldSize = settings.answerHeadBytes
-        limits.maxHeaderListSize = settings.answerHeadBytes
-        // Interim answers (1xx) are dropped; the head timeout bounds how many may come.
-        return HTTPResponseDecoder(
-            leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
-    }
-
     // MARK: Tunnel
 
     private func openTunnel(on channel: any Channel, to origin: Origin) -> EventLoopFuture<any Channel> {
@@ -59,8 +43,11 @@ struct HTTPConnector {
         var headers = HTTPHeaders([("Host", origin.authority)])
         if let authorization = proxy.authorization { headers.add(name: "Proxy-Authorization", value: authorization) }
         let opened = eventLoop.makePromise(of: Void.self)
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = settings.answerHeadBytes
+        limits.maxHeaderListSize = settings.answerHeadBytes
         let encoder = HTTPRequestEncoder()
-        let decoder = ByteToMessageHandler(answerDecoder())
+        let decoder = ByteToMessageHandler(HTTPResponseDecoder(limitConfiguration: limits))
         let tunnel = NIOHTTP1ProxyConnectHandler(
             targetHost: origin.hostInURL, targetPort: origin.port, headers: headers,
             deadline: .now() + TimeAmount(settings.proxyTimeout), promise: opened)

@@ -2,7 +2,6 @@
 
 import LoopSupport
 import NIOCore
-import NIOHTTP1
 import NIOSSL
 
 /// Sends requests to fixed origins over kept-alive connections, one request in flight on each.

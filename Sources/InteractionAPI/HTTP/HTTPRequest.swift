@@ -1,11 +1,9 @@
 // A request as bytes. Pure.
 
 import NIOCore
-import NIOHTTP1
 
 /// A request as it goes onto the wire.
 struct HTTPRequest: Sendable {
-    let method: HTTPMethod
     /// Request line, headers and the empty line (RFC 9112 §2.1).
     let head: ByteBuffer
     let body: ByteBuffer
@@ -14,11 +12,15 @@ struct HTTPRequest: Sendable {
 /// A head in the making. It is written as bytes from the start: most of it is the same for every call of an org, and as
 /// strings it would cost more than all the rest of a request.
 struct RequestHead: Sendable {
-    private let method: HTTPMethod
+    /// The methods of the API. ``AnswerReader`` counts on it that neither is one whose answers have no body (HEAD, CONNECT).
+    enum Method: String {
+        case post = "POST"
+        case delete = "DELETE"
+    }
+
     private var bytes: [UInt8]
 
-    init(_ method: HTTPMethod, uri: String) {
-        self.method = method
+    init(_ method: Method, uri: String) {
         bytes = Array("\(method.rawValue) \(uri) HTTP/1.1\r\n".utf8)
     }
 
@@ -43,7 +45,7 @@ struct RequestHead: Sendable {
         buffer.writeBytes(bytes)
         buffer.writeBytes(body)
         guard let head = buffer.readSlice(length: bytes.count) else { preconditionFailure("it was just written") }
-        return HTTPRequest(method: method, head: head, body: buffer)
+        return HTTPRequest(head: head, body: buffer)
     }
 
     private mutating func endLine() {

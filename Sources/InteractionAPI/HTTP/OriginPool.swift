@@ -94,7 +94,7 @@ final class OriginPool {
             let connection = HTTPConnection(pool: self, settings: settings)
             open[ObjectIdentifier(connection)] = connection
             do {
-                try connector.addHandlers(for: connection, to: channel)
+                try channel.pipeline.syncOperations.addHandler(connection)
                 becameIdle(connection)
             } catch {
                 channel.close(promise: nil)
