@@ -47,6 +47,11 @@ public struct AdminServer: Service {
         try? await group.shutdownGracefully()
     }
 
+    private static func words(for error: any Error) -> String {
+        guard let error = error as? IOError, error.errnoCode == EADDRINUSE else { return "\(error)" }
+        return "the port is in use: each worker of a host needs an admin.address of its own"
+    }
+
     private func listen(on group: any EventLoopGroup) async throws -> any Channel {
         let open = OpenConnections()
         let bootstrap = ServerBootstrap(group: group)
@@ -74,7 +79,7 @@ public struct AdminServer: Service {
                 if !hasFailed {
                     logger.warning(
                         "cannot open the admin port, which has probes and metrics; will try again",
-                        metadata: [LogKey.address: "\(host):\(port)", LogKey.error: "\(error)"])
+                        metadata: [LogKey.address: "\(host):\(port)", LogKey.error: "\(Self.words(for: error))"])
                 }
                 hasFailed = true
                 try await Task.sleep(for: Self.retryInterval)

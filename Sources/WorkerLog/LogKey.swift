@@ -34,6 +34,8 @@ public enum LogKey {
     /// Aliases of orgs that a reload took away.
     public static let removed = "removed"
     public static let requestID = "requestId"
+    /// How long it is until the next attempt.
+    public static let retryMilliseconds = "retryInMs"
     public static let routingKey = "routingKey"
     public static let running = "running"
     /// Keys of the configuration.

@@ -92,6 +92,7 @@ struct AdminTests {
                 let worker = try await harness.startWorker()
                 let admin = try await AdminClient(of: worker)
                 try await admin.until("/readyz", 503, "tokens: none of 2 orgs has an access token")
+                try await worker.line(containing: "the org has no access token")
                 try await admin.until("/metrics", 200, #"route_worker_token_missing{org="acme"} 1"#)
                 _ = try harness.folder.write(text, to: "token")
                 try await admin.until("/readyz", 200, "ready")

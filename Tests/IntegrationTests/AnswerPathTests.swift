@@ -118,9 +118,11 @@ struct AnswerPathTests {
                 try await harness.ready(in: harness.results) == 1
             }
             try await harness.send([second])
+            try await worker.line(containing: "the broker refused the answer; it is published again")
             let letter = try await harness.deadLetter()
             #expect(letter.requestID == second.id)
             #expect(letter.reason == "answer-unroutable" && letter.outcome == "succeeded")
+            try await worker.line(containing: "the answer has nowhere to go; its command becomes a dead letter")
             #expect(harness.sandbox.effects(of: second.id).effects == 1)
             #expect(await worker.stop() == .code(0))
             #expect(try await harness.left(in: harness.queues[0]) == 0)

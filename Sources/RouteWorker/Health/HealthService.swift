@@ -3,7 +3,7 @@
 public import AMQP
 public import IdempotencyStore
 public import InteractionAPI
-import Logging
+public import Logging
 public import RoutingContract
 public import ServiceLifecycle
 
@@ -52,11 +52,13 @@ public struct HealthService: Service {
     private let board: HealthBoard
     private let gauges: GaugeBoard
     private let sources: Sources
+    private let logger: Logger
 
-    public init(board: HealthBoard, gauges: GaugeBoard, sources: Sources) {
+    public init(board: HealthBoard, gauges: GaugeBoard, sources: Sources, logger: Logger) {
         self.board = board
         self.gauges = gauges
         self.sources = sources
+        self.logger = logger
     }
 
     public func run() async throws {
@@ -76,7 +78,12 @@ public struct HealthService: Service {
         for number in 0... {
             if number % Self.tokenEvery == 0 {
                 tokens = await sources.tokens.state()
-                problems = await sources.pipeline.byAlias(tokens.problems).mapValues(\.description)
+                let found = await sources.pipeline.byAlias(tokens.problems).mapValues(\.description)
+                for (org, why) in found where problems[org] == nil {
+                    logger.warning(
+                        "the org has no access token", metadata: [LogKey.org: "\(org)", LogKey.error: "\(why)"])
+                }
+                problems = found
             }
             let snapshot = await sources.pipeline.snapshot
             var consumer = sources.consumer.status

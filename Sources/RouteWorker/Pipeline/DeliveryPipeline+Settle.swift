@@ -232,9 +232,19 @@ extension DeliveryPipeline {
                 case .nacked, .failed: again.append(answer)
                 }
             }
+            if tries == 1, outcomes.contains(.nacked) {
+                log.write(.warning, "the broker refused the answer; it is published again") {
+                    announcement.write(to: &$0, error: "\(pending[0].routingKey): is the queue full?")
+                }
+            }
             pending = again
             if !pending.isEmpty {
                 guard await wait(publishBackoff(tries), ticket, work) else { return nil }
+            }
+        }
+        if let unroutable {
+            log.write(.warning, "the answer has nowhere to go; its command becomes a dead letter") {
+                announcement.write(to: &$0, error: unroutable)
             }
         }
         guard announcement.needsDeadLetter || unroutable != nil else { return .ack(work.delivery.receipt) }

@@ -226,7 +226,8 @@ public actor DeliveryPipeline {
             if let known = generations[queue], known != generation { return }
             if error != .closed {
                 logger.warning(
-                    "not consuming; will subscribe again",
+                    error.isMissingQueue
+                        ? "not consuming; run `route-worker topology declare`" : "not consuming; will subscribe again",
                     metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
             }
             // First the gate: once the last command from a parking queue has left, a live org has done with the queue.
@@ -250,7 +251,7 @@ public actor DeliveryPipeline {
                 "no connection to the broker; will try again",
                 metadata: [
                     LogKey.connection: "consumer", LogKey.error: "\(error)",
-                    LogKey.milliseconds: "\(delay.wholeMilliseconds)",
+                    LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
                 ])
         }
     }

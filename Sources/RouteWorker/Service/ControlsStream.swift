@@ -158,9 +158,16 @@ public actor ControlsStream {
                 if closing == 0 { return try await take(deliveries, isOpening: isOpening) }
             case .subscriptionLost(_, _, .closed): closing = max(closing - 1, 0)
             case .subscriptionLost(_, _, let error): if closing == 0 { try lost(error, isOpening: isOpening) }
-            case .connectionLost(let error), .retrying(let error, _):
+            case .connectionLost(let error): lastError = error
+            case .retrying(let error, let delay):
                 lastError = error
-                logger?.warning("cannot read the controls; what held holds on", metadata: [LogKey.error: "\(error)"])
+                logger?.warning(
+                    isOpening
+                        ? "cannot read the controls; no command is taken before that"
+                        : "cannot read the controls; what held holds on",
+                    metadata: [
+                        LogKey.error: "\(error)", LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
+                    ])
             case .lockHeld, .lockRefused, .lockLost, .rejectedUnread: break
             }
             return nil
@@ -221,9 +228,8 @@ public actor ControlsStream {
     /// What waiting does not mend; `nil` for what it does.
     private func whyNever(_ error: AMQPError) -> ControlsError? {
         if case .accessRefused(let text) = error { return .accessRefused(queue: queue, text) }
+        if error.isMissingQueue { return .missing(queue: queue) }
         guard case .channelClosed(let code, let text) = error else { return nil }
-        // A stream that comes up after a restart of its broker is not found either, in other words.
-        if code == 404, text.contains("no queue '") { return .missing(queue: queue) }
         // Nor does its node have a replica of it at first, which is a 406 as well.
         return code == 406 && text.contains("x-stream-offset") ? .noStream(queue: queue) : nil
     }

@@ -105,7 +105,7 @@ struct RunCommand: AsyncParsableCommand {
                 queues: Set((settings.subscriptions + settings.partitionSubscriptions).map(\.queue)),
                 publishers: ["publisher": publisher, "direct replies": directReplies], store: store,
                 tokens: caller.tokens, certificates: { await reloader.running.certificateEnds() },
-                droppedLines: { LogWriter.standardError.droppedLines }))
+                droppedLines: { LogWriter.standardError.droppedLines }), logger: logger)
         let sharing = try partitions.map { queue, inbox in
             PartitionService(
                 try settings.brokerConfiguration("partitions"), partitioned: queue,

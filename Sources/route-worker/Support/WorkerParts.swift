@@ -80,7 +80,7 @@ extension Settings {
                         "no connection to the broker; will try again",
                         metadata: [
                             LogKey.connection: "\(role)", LogKey.error: "\(error)",
-                            LogKey.milliseconds: "\(delay.wholeMilliseconds)",
+                            LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
                         ])
                 case .blocked(let reason):
                     logger.warning(
