@@ -2,7 +2,7 @@
 
 extension DecodingRules {
     /// Whether an answer may be sent to this queue.
-    func allowsReply(to queue: String) -> Bool {
+    public func allowsReply(to queue: String) -> Bool {
         guard queue.utf8.count <= 255, queue.utf8.allSatisfy({ $0 >= 0x20 }), !isReserved(queue) else { return false }
         return queue == resultsQueue || replyAllowList.contains { $0.matches(queue) }
     }

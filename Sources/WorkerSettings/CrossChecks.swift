@@ -29,7 +29,7 @@ struct CrossChecks {
             if let flag = flags[key.entry.key], flag.contains("@") {
                 sources.report(
                     key.path,
-                    "holds a password, which other users of this machine can read in a flag, write it into "
+                    "holds a password, which other users of this machine can read here, write it into "
                         + "\(key.entry.environment ?? "the environment") or the file",
                     at: .flag(key.entry.key))
             }

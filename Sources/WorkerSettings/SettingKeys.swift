@@ -37,10 +37,11 @@ enum Keys {
         "For connecting and logging in to one URL.")
     static let reconnectMinimum = SettingKey(
         "amqp.reconnect.minimum", .duration(.milliseconds(10) ... .seconds(60)), fallback: "250ms",
-        "Shortest wait between attempts to connect (with jitter).")
+        "Bound of the wait after a first failure to connect, doubled by each further one; a random part of it is waited."
+    )
     static let reconnectMaximum = SettingKey(
         "amqp.reconnect.maximum", .duration(.milliseconds(10) ... .seconds(600)), fallback: "30s",
-        "Longest wait between attempts to connect (with jitter).")
+        "Longest wait between attempts to connect.")
 
     static let queueNames = SettingKey(
         "queues", .queueName, fallback: "routing.commands", shape: .names,
@@ -289,10 +290,10 @@ struct OrgKeys {
             "Time for all calls of one command.")
         retryMinimum = key(
             "retry.minimum", .duration(.milliseconds(1) ... .seconds(600)), fallback: "200ms",
-            "Shortest wait between calls (with jitter).")
+            "Bound of the wait after a first failed call, doubled by each further one; a random part of it is waited.")
         retryMaximum = key(
             "retry.maximum", .duration(.milliseconds(1) ... .seconds(600)), fallback: "20s",
-            "Longest wait between calls (with jitter).")
+            "Longest wait between calls.")
         maximumConcurrency = key(
             "maximumConcurrency", .wholeNumber(1...10_000), shown: "`worker.concurrency`",
             "Calls to one org at one time.")

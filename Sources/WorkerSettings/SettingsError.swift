@@ -20,7 +20,9 @@ public struct SettingsProblem: Sendable, Hashable, CustomStringConvertible {
 
     /// `file:line:column: key: reason, what to do`
     public var description: String {
-        [place?.description ?? "settings", key, reason].filter { !$0.isEmpty }.joined(separator: ": ")
+        // A flag is named by its key.
+        let key = place == .flag(key) ? "" : key
+        return [place?.description ?? "settings", key, reason].filter { !$0.isEmpty }.joined(separator: ": ")
     }
 }
 
@@ -37,7 +39,7 @@ public enum SettingsPlace: Sendable, Hashable, CustomStringConvertible {
         switch self {
         case .file(let name, let line, let column): "\(name):\(line):\(column)"
         case .environment(let name): "environment variable \(name)"
-        case .flag(let name): "flag \(name)"
+        case .flag(let name): "--set \(name)"
         case .builtIn: "default"
         }
     }

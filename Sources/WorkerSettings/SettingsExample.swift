@@ -37,8 +37,8 @@ extension Settings {
         answers:
           queue: routing.results
           deadLetterQueue: routing.dead-letters
-          # Where a command's reply_to may point: a queue, a prefix, direct reply-to.
-          allowReplyTo: ["amq.rabbitmq.reply-to", "platform.replies.*"]
+          # Where a command's reply_to may point: a queue, a prefix, direct reply-to. `send --wait` needs routing.replies.*
+          allowReplyTo: ["amq.rabbitmq.reply-to", "routing.replies.*", "platform.replies.*"]
           copyDirectReplies: true
           confirmTimeout: 30s
 

@@ -54,7 +54,7 @@ struct SettingsSources {
             let isNamed = key.hasPrefix(Keys.queuesSection + ".") || key.hasPrefix(Keys.orgsSection + ".")
             let advice = Suggestion.nearest(to: key, among: keys).map { "did you mean \($0)?" } ?? "remove it"
             self.problems.add(
-                .flag(key), [], isNamed ? "has no flag, write it into the file" : "is no setting, \(advice)")
+                .flag(key), [], isNamed ? "cannot be set so, write it into the file" : "is no setting, \(advice)")
         }
         reader = ConfigReader(providers: [
             Self.provider("flags", flagValues), Self.provider("environment", environmentValues),

@@ -83,7 +83,7 @@ import Testing
                 fromVariable.contains { $0.hasPrefix("environment variable \(variable): \(entry.key): ") },
                 "\(variable)")
             let fromFlag = problems(minimal, flags: [entry.key: bad])
-            #expect(fromFlag.contains { $0.hasPrefix("flag \(entry.key): \(entry.key): ") }, "\(entry.key)")
+            #expect(fromFlag.contains { $0.hasPrefix("--set \(entry.key): ") }, "\(entry.key)")
         }
     }
 
@@ -95,7 +95,7 @@ import Testing
                 "w.yaml:1:23: worker.concurrency: 'x' is not a whole number, write one from 1 to 10000",
                 "environment variable STORE_LEASE: store.lease: '9' has no unit, write for example 30s "
                     + "(units: ms, s, m, h, d)",
-                "flag log.level: log.level: 'loud' is not one of the choices, write "
+                "--set log.level: 'loud' is not one of the choices, write "
                     + "trace, debug, info, notice, warning, error, critical",
             ])
     }
@@ -103,17 +103,17 @@ import Testing
     @Test func flagsThatAreNoSettings() {
         #expect(
             problems(minimal, flags: ["worker.concurency": "1"]) == [
-                "flag worker.concurency: is no setting, did you mean worker.concurrency?"
+                "--set worker.concurency: is no setting, did you mean worker.concurrency?"
             ])
         for key in ["orgs.acme.callTimeout", "orgs.ALIAS.id"] {
-            #expect(problems(minimal, flags: [key: "1s"]) == ["flag \(key): has no flag, write it into the file"])
+            #expect(problems(minimal, flags: [key: "1s"]) == ["--set \(key): cannot be set so, write it into the file"])
         }
     }
 
     @Test func passwordsAreRefusedInFlags() {
         #expect(
             problems(minimal, flags: ["amqp.url": "amqp://u:hush@h"]) == [
-                "flag amqp.url: amqp.url: holds a password, which other users of this machine can read in a flag, "
+                "--set amqp.url: holds a password, which other users of this machine can read here, "
                     + "write it into AMQP_URL or the file"
             ])
         #expect(problems(minimal, flags: ["amqp.url": "amqp://h"]).isEmpty)
