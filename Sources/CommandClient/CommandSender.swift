@@ -23,7 +23,7 @@ public struct CommandSender: Sendable {
         public var answered: Int
     }
 
-    /// Reply queues start so; a worker allows answers to them by default.
+    /// Reply queues start so; a worker allows answers to them unless its configuration has a list of its own.
     public static let replyQueuePrefix = "routing.replies."
     /// A reply queue nobody reads is removed by the broker after this many milliseconds.
     private static let replyQueueExpiry: Int32 = 600_000
@@ -56,12 +56,16 @@ public struct CommandSender: Sendable {
         var generator = SystemRandomNumberGenerator()
         let session = RequestID.random(using: &generator).description
         guard let patience else {
+            // Says at once what a publisher would try again and again.
+            try await AMQPAdmin.withConnection(configuration) { _ in }
             let publisher = try AMQPPublisher(configuration)
             publisher.start()
             var sent = specs.map { Sent(spec: $0, outcome: .failed(.closed), answer: nil, isAwaited: false) }
+            var state = Progress(confirmed: 0, answered: 0)
             await publish(specs.map { message(for: $0, nil, nil) }, with: publisher) { index, outcome in
                 sent[index].outcome = outcome
-                progress(Progress(confirmed: index + 1, answered: 0))
+                if outcome == .confirmed { state.confirmed += 1 }
+                progress(state)
             }
             await publisher.close()
             return sent

@@ -46,7 +46,8 @@ struct RouteWorkerCommand: AsyncParsableCommand {
         } catch {
             let code = exitCode(for: error)
             let text = fullMessage(for: error)
-            if code == .success { print(text) } else { say(text) }
+            // An exit code alone ends what has said everything.
+            if code == .success { print(text) } else if !text.isEmpty { say(text) }
             Foundation.exit(code == .validationFailure ? ExitStatus.usage : code.rawValue)
         }
     }

@@ -94,7 +94,7 @@ struct DeadLetterTests {
             run = try await self.run(harness, "list", "--group", "--reason", "org-unknown")
             #expect(run.output.contains("invalid") && run.output.split(separator: "\n").count == 3, "\(run.output)")
             run = try await self.run(harness, "show", failures.unknown.id.uppercased())
-            #expect(run.exit == .code(0) && run.output.contains("outcome       unknown"), "\(run.output)")
+            #expect(run.exit == .code(0) && run.output.contains("outcome         unknown"), "\(run.output)")
             #expect(run.output.contains(#""routingType":"Initial"#))
             run = try await self.run(harness, "show", newID())
             #expect(run.exit == .code(1) && run.error.contains("among 4"), "\(run.error)")

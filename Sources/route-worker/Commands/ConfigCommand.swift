@@ -58,7 +58,7 @@ struct ConfigCommand: ParsableCommand {
             guard problems.isEmpty else {
                 throw CommandFailure.configuration(problems.map(\.description).joined(separator: "\n"))
             }
-            print("valid: \(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
+            print("valid: \(settings.summary)")
         }
     }
 }

@@ -36,7 +36,9 @@ struct ExplainCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        guard RequestID(requestID) != nil else { throw ValidationError("'\(requestID)' is no RequestId: a UUID is") }
+        guard RequestID(requestID) != nil else {
+            throw ValidationError("'\(requestID)' is no RequestId: write the whole UUID")
+        }
     }
 
     func run() async throws {

@@ -132,11 +132,10 @@ struct ForgetCounts: Sendable, Hashable {
     var underWay = 0
     var hadMark = false
 
-    var plan: String { "would remove what is kept of \(Self.commands(found)); nothing was changed" }
+    var plan: String { "would remove what is kept of \(counted(found, "command")); nothing was changed" }
 
     var report: String {
-        "removed what was kept of \(Self.commands(forgotten))" + (hadMark ? ", and the delete's mark" : "")
+        "removed what was kept of \(counted(forgotten, "command"))" + (hadMark ? ", and the delete's mark" : "")
     }
 
-    private static func commands(_ count: Int) -> String { count == 1 ? "1 command" : "\(count) commands" }
 }

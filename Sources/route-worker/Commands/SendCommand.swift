@@ -54,11 +54,14 @@ struct SendCommand: AsyncParsableCommand {
             throw ValidationError("give one of --conversation, --file or --generate")
         }
         guard patience > 0 else { throw ValidationError("--patience is a number of seconds above 0") }
+        if let count = many.generate, count < 1 { throw ValidationError("--generate takes a number above 0") }
+        _ = try single.attributes()
     }
 
     func run() async throws {
         let settings = try options.load(for: .tools)
         let commands = try makeCommands(settings)
+        if wait { try checkReplyQueue(settings) }
         let partitioned = to == nil ? settings.partitionedQueue : nil
         let sender = CommandSender(
             try settings.brokerConfiguration("send"), exchange: partitioned?.exchange ?? "",
@@ -70,9 +73,18 @@ struct SendCommand: AsyncParsableCommand {
             throw CommandFailure.failed("cannot send: \(error)")
         }
         let effects = try await sandbox.map { SandboxLedger(url: $0) }?.effects()
-        let report = SendReport(sent, effects: effects, awaited: wait)
+        let report = SendReport(
+            sent, to: partitioned == nil ? to ?? settings.queues[0].name : nil, effects: effects, awaited: wait)
         if json { report.printAnswers() } else { print(report.text) }
         guard report.isComplete else { throw CommandFailure.failed(report.shortcomings) }
+    }
+
+    /// A worker would answer `invalid`, and not here.
+    private func checkReplyQueue(_ settings: Settings) throws {
+        guard !settings.decodingRules.allowsReply(to: CommandSender.replyQueuePrefix + "any") else { return }
+        throw CommandFailure.configuration(
+            "answers.allowReplyTo: --wait takes answers from \(CommandSender.replyQueuePrefix)…, which the configuration does "
+                + "not allow; add \(CommandSender.replyQueuePrefix)*, also to the workers', or send without --wait")
     }
 
     private func send(_ commands: [CommandSpec], with sender: CommandSender) async throws -> [CommandSender.Sent] {
@@ -144,7 +156,7 @@ struct SingleCommandOptions: ParsableArguments {
             payload: Array(body))
     }
 
-    private func routingInfo() throws -> [String: Any]? {
+    func attributes() throws -> [String: String] {
         var attributes: [String: String] = [:]
         for assignment in attribute {
             guard let equals = assignment.firstIndex(of: "=") else {
@@ -152,6 +164,11 @@ struct SingleCommandOptions: ParsableArguments {
             }
             attributes[String(assignment[..<equals])] = String(assignment[assignment.index(after: equals)...])
         }
+        return attributes
+    }
+
+    private func routingInfo() throws -> [String: Any]? {
+        let attributes = try attributes()
         var info: [String: Any] = [:]
         if let flow {
             info["flow"] = ["flowId": flow].merging(queueID.map { ["queueId": $0] } ?? [:]) { $1 }
@@ -170,13 +187,13 @@ struct ManyCommandsOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Make up so many commands.", valueName: "n"))
     var generate: Int?
 
-    @Option(help: "Percent of the made-up ones that are sent before.")
+    @Option(help: ArgumentHelp("Percent of the made-up ones that were sent before.", valueName: "percent"))
     var duplicates: Double = 0
 
-    @Option(help: "Percent of the made-up ones that are malformed.")
+    @Option(help: ArgumentHelp("Percent of the made-up ones that are malformed.", valueName: "percent"))
     var malformed: Double = 0
 
-    @Option(help: "Percent of the made-up ones that are deletes.")
+    @Option(help: ArgumentHelp("Percent of the made-up ones that are deletes.", valueName: "percent"))
     var deletes: Double = 0
 
     @Option(help: "Seed of what is made up.")
@@ -209,8 +226,9 @@ struct ManyCommandsOptions: ParsableArguments {
     }
 
     func generate(_ count: Int, orgs: [String]) throws -> [CommandSpec] {
-        guard count > 0 else { throw ValidationError("--generate takes a number above 0") }
-        guard !orgs.isEmpty else { throw ValidationError("--generate needs orgs: from the configuration, or --org") }
+        guard !orgs.isEmpty else {
+            throw CommandFailure.configuration("--generate needs orgs: from the configuration, or --org")
+        }
         var generator = CommandGenerator(
             seed: seed, orgs: orgs,
             mix: .init(duplicates: duplicates / 100, malformed: malformed / 100, deletes: deletes / 100))

@@ -61,7 +61,8 @@ struct TopologyCommand: AsyncParsableCommand {
             }
             if !only.isEmpty {
                 if let unknown = only.first(where: { name in !topology.queues.contains { $0.name == name } }) {
-                    throw CommandFailure.configuration("--only \(unknown): the worker needs no such queue")
+                    let needed = topology.queues.map(\.name).joined(separator: ", ")
+                    throw CommandFailure.configuration("--only \(unknown): no such queue is needed, but \(needed)")
                 }
                 topology.queues.removeAll { !only.contains($0.name) }
             }

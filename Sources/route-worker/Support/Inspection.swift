@@ -48,7 +48,7 @@ struct Inspection {
     mutating func run(_ scope: Scope = .all) async throws {
         switch scope {
         case .all:
-            well("configuration", "\(settings.orgs.count) orgs, \(settings.queues.count) commands queues")
+            well("configuration", settings.summary)
             reportMisconfigured()
             await checkBroker()
             await checkStore()

@@ -10,7 +10,8 @@ import WorkerSettings
 struct SettingsOptions: ParsableArguments {
     @Option(
         name: [.short, .customLong("config")],
-        help: ArgumentHelp("The configuration file (YAML).", valueName: "file"),
+        help: ArgumentHelp(
+            "The configuration file (YAML); without it the environment and --set say all.", valueName: "file"),
         completion: .file(extensions: ["yaml", "yml"]))
     var config: String?
 
@@ -21,8 +22,21 @@ struct SettingsOptions: ParsableArguments {
             valueName: "key=value"))
     var set: [String] = []
 
+    func validate() throws { _ = try flags() }
+
     /// - Parameter overriding: settings over all others.
     func load(for purpose: Settings.Purpose, with overriding: [String: String] = [:]) throws -> Settings {
+        let flags = try flags().merging(overriding) { $1 }
+        do {
+            return try Settings.load(
+                file: config, environment: ProcessInfo.processInfo.environment, flags: flags, purpose: purpose)
+        } catch {
+            let hint = config == nil ? "\nno configuration file was given; name it with --config" : ""
+            throw CommandFailure.configuration(error.description + hint)
+        }
+    }
+
+    private func flags() throws -> [String: String] {
         var flags: [String: String] = [:]
         for assignment in set {
             guard let equals = assignment.firstIndex(of: "=") else {
@@ -30,17 +44,14 @@ struct SettingsOptions: ParsableArguments {
             }
             flags[String(assignment[..<equals])] = String(assignment[assignment.index(after: equals)...])
         }
-        flags.merge(overriding) { $1 }
-        do {
-            return try Settings.load(
-                file: config, environment: ProcessInfo.processInfo.environment, flags: flags, purpose: purpose)
-        } catch {
-            throw CommandFailure.configuration(error.description)
-        }
+        return flags
     }
 }
 
 extension Settings {
+    /// How much of what there is.
+    var summary: String { "\(counted(orgs.count, "org")), \(counted(queues.count, "commands queue"))" }
+
     /// - Parameter role: what the connection is for; shown by the broker's management page behind the worker's name.
     func brokerConfiguration(_ role: String) throws -> AMQPConfiguration {
         do {

@@ -48,7 +48,7 @@ struct DeadLetterListing {
 
     func summary(of seen: Int) -> String {
         count == seen
-            ? "\(count == 0 ? "no" : "\(count)") dead letter\(count == 1 ? "" : "s")"
+            ? count == 0 ? "no dead letters" : counted(count, "dead letter")
             : "\(count) of \(seen) dead letters"
     }
 
@@ -90,7 +90,7 @@ struct DeadLetterPage {
         ]
         func line(_ name: String, _ value: String?) {
             guard let value else { return }
-            lines.append("  " + name.padding(toLength: 14, withPad: " ", startingAt: 0) + value.oneLine)
+            lines.append("  " + name.padding(toLength: 16, withPad: " ", startingAt: 0) + value.oneLine)
         }
         line("outcome", letter.outcome ?? "none: rejected to the broker's dead-letter exchange as it was")
         line("failure", letter.reason)

@@ -4,8 +4,8 @@ import Foundation
 
 /// Shows how far a long piece of work is, on standard error.
 ///
-/// On a terminal the line is redrawn in place; elsewhere a line is written for every tenth of the work, so that a log
-/// stays readable.
+/// On a terminal the line is redrawn in place; elsewhere a line is written for every tenth of the work, and not more than
+/// one a second, so that a log stays readable.
 struct ProgressBar {
     private let title: String
     private let total: Int
@@ -13,10 +13,12 @@ struct ProgressBar {
     private let startedAt = ContinuousClock.now
     private var lastDrawnAt: ContinuousClock.Instant?
     private var lastTenth = 0
+    private var lastWrittenAt: ContinuousClock.Instant
 
     init(_ title: String, total: Int) {
         self.title = title
         self.total = max(total, 1)
+        lastWrittenAt = startedAt
     }
 
     mutating func update(_ done: Int, note: String = "") {
@@ -30,15 +32,15 @@ struct ProgressBar {
             write("\r\u{1B}[K\(title) \(bar) \(done)/\(total) \(note)")
         } else {
             let tenth = done * 10 / total
-            guard tenth > lastTenth else { return }
-            lastTenth = tenth
+            guard tenth > lastTenth, now - lastWrittenAt >= .seconds(1) else { return }
+            (lastTenth, lastWrittenAt) = (tenth, now)
             write("\(title) \(done)/\(total) \(note)\n")
         }
     }
 
-    mutating func finish(_ done: Int, note: String = "") {
+    mutating func finish(_ done: Int) {
         let seconds = Double((ContinuousClock.now - startedAt).wholeMillis) / 1000
-        let line = "\(title) \(done)/\(total) in \(seconds.formatted(decimals: 1)) s \(note)"
+        let line = "\(title) \(done)/\(total) in \(seconds.formatted(decimals: 1)) s"
         write(isTerminal ? "\r\u{1B}[K\(line)\n" : line + "\n")
     }
 

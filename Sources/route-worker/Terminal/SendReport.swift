@@ -1,5 +1,6 @@
 // What became of sent commands: a line each, or where they are many, a summary.
 
+import AMQP
 import CommandClient
 import Foundation
 import NIOConcurrencyHelpers
@@ -11,11 +12,14 @@ struct SendReport {
     private static let rowsShown = 60
 
     private let sent: [CommandSender.Sent]
+    private let queue: String?
     private let effects: [String: Int]?
     private let awaited: Bool
 
-    init(_ sent: [CommandSender.Sent], effects: [String: Int]?, awaited: Bool) {
+    /// - Parameter queue: where they were sent to; `nil` for partitions.
+    init(_ sent: [CommandSender.Sent], to queue: String?, effects: [String: Int]?, awaited: Bool) {
         self.sent = sent
+        self.queue = queue
         self.effects = effects
         self.awaited = awaited
     }
@@ -38,16 +42,34 @@ struct SendReport {
     var shortcomings: String {
         var lines: [String] = []
         if unpublished > 0 {
-            let first = sent.first { $0.outcome != .confirmed }.map { "\($0.outcome)" } ?? ""
-            lines.append("\(unpublished) commands were not taken by the broker (the first: \(first))")
+            let why = sent.lazy.compactMap { reason(of: $0.outcome) }.first ?? ""
+            lines.append("\(counted(unpublished, "command")) not taken by the broker: \(why)")
         }
-        if unanswered > 0 { lines.append("\(unanswered) commands were not answered; is a worker running?") }
-        if doubtful > 0 { lines.append("\(doubtful) routes succeeded with another number of effects than one") }
+        if unanswered > 0 {
+            lines.append(
+                "\(counted(unanswered, "command")) not answered: is a worker running? Is the org paused (`route-worker "
+                    + "controls`), or parked (the worker's log says why)?")
+        }
+        if doubtful > 0 {
+            lines.append("\(counted(doubtful, "route")) succeeded with another number of effects than one")
+        }
         return lines.joined(separator: "\n")
     }
 
+    /// Why the broker does not have a command; `nil` where it has.
+    private func reason(of outcome: PublishOutcome) -> String? {
+        switch outcome {
+        case .confirmed: nil
+        case .returned:
+            (queue.map { "there is no queue '\($0)'" } ?? "there are no partitions")
+                + "; see `route-worker topology check`"
+        case .nacked: "the queue refuses it (is it full?)"
+        case .failed(let error), .refused(let error): "\(error)"
+        }
+    }
+
     var text: String {
-        guard awaited else { return "\(sent.count - unpublished) commands sent" }
+        guard awaited else { return "\(counted(sent.count - unpublished, "command")) sent" }
         return sent.count > Self.rowsShown ? summary : rows + "\n\n" + summary
     }
 

@@ -32,7 +32,9 @@ struct ControlOptions: ParsableArguments {
         let (state, hasChanged) = try await desk.change(change, for: org, note) { admin in
             guard case .mode(.passthrough(let queue)) = change else { return }
             guard !settings.decodingRules.isOwn(queue) else {
-                throw ValidationError("--to \(queue): that is one of the worker's own queues; name another consumer's")
+                throw CommandFailure(
+                    description: "--to \(queue): that is one of the worker's own queues; name another consumer's",
+                    exitCode: ExitStatus.usage)
             }
             guard try await admin.queue(queue) != nil else {
                 throw CommandFailure.failed("--to \(queue): there is no such queue; create it first")

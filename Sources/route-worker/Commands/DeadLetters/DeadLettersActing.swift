@@ -10,7 +10,7 @@ import WorkerSettings
 
 /// Which dead letters something is done with: never all of them by oversight.
 struct DeadLetterSelection: ParsableArguments {
-    @Argument(help: "RequestIds.")
+    @Argument(help: ArgumentHelp("RequestIds.", valueName: "request-id"))
     var requestIDs: [String] = []
 
     @OptionGroup(title: "Which") var filters: DeadLetterFilterOptions

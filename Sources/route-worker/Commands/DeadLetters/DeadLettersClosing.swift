@@ -56,7 +56,7 @@ extension DeadLettersCommand {
 
         func validate() throws {
             guard RequestID(requestID) != nil else {
-                throw ValidationError("'\(requestID)' is no RequestId: a UUID is")
+                throw ValidationError("'\(requestID)' is no RequestId: write the whole UUID")
             }
             guard !reason.isEmpty else { throw ValidationError("--reason must not be empty") }
         }
