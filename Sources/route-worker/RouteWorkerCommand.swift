@@ -15,11 +15,11 @@ struct RouteWorkerCommand: AsyncParsableCommand {
             Exit codes: 0 done, 1 failed, 2 usage, 78 configuration.
 
             EXAMPLES
-              route-worker sandbox                        a stand-in for Salesforce on port 8080
+              route-worker sandbox                         stands in for Salesforce
               route-worker topology declare -c worker.yaml
-              route-worker check -c worker.yaml           is everything there, and reachable?
+              route-worker check -c worker.yaml            is all there and reachable?
               route-worker run -c worker.yaml
-              route-worker explain -c worker.yaml 7e0a…   what became of this RequestId?
+              route-worker explain -c worker.yaml 7e0a…    what became of it?
               route-worker dead-letters list -c worker.yaml --group
               route-worker pause -c worker.yaml --org acme --reason "their change"
               route-worker send -c worker.yaml --org acme --conversation 7b0c… --wait

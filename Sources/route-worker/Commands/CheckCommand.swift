@@ -9,16 +9,16 @@ struct CheckCommand: AsyncParsableCommand {
         commandName: "check",
         abstract: "Validates the configuration and tries broker, queues, store, tokens and Salesforce.",
         discussion: """
-            Says of each part whether it is well, and how to mend it where it is not: of the broker's queues, policies and
-            rights what loses messages, with the command that mends it behind a $. Consumes nothing and routes nothing; of
-            each org it clears the routing of a conversation that does not exist, to try token and context.
-            Policies are seen where amqp.managementURL is set.
-            Exits with 0 when all is well, 1 when something is not, 78 when the configuration is wrong or names a store that
+            Says of each part whether it is well, and how to mend it where it is not: of the broker's queues, policies and \
+            rights what loses messages, with the command that mends it behind a $. Consumes nothing and routes nothing; of \
+            each org it clears the routing of a conversation that does not exist, to try token and context. \
+            Policies are seen where amqp.managementURL is set. \
+            Exits with 0 when all is well, 1 when something is not, 78 when the configuration is wrong or names a store that \
             refuses this worker, with which `run` would not start.
 
             EXAMPLES
               route-worker check -c worker.yaml
-              route-worker check -c worker.yaml --org acme    only this org: its token, its context, its answer
+              route-worker check -c worker.yaml --org acme     only this org
               route-worker check -c worker.yaml --org acme --context Partner1_Channel2
             """)
 

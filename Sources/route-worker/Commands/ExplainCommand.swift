@@ -11,17 +11,18 @@ struct ExplainCommand: AsyncParsableCommand {
         commandName: "explain",
         abstract: "Tells what became of a command: deliveries, claims, calls and their answers, outcome.",
         discussion: """
-            Looks into the store for the RequestId, as a route and as a delete, in every org of the configuration or in the
-            one named (by its id also one that is no longer configured). Looks only, and finds it at once among millions.
+            Looks into the store for the RequestId, as a route and as a delete, in every org of the configuration or in the \
+            one named (by its id also one that is no longer configured). Looks only, and finds it at once among millions. \
             Times are in UTC: of claims and ends by the store's clock, of calls and receipts by the worker's.
 
-            Of a long story the first \(CommandHistory.keptFirst) and the last \(CommandHistory.keptLast) entries are kept. Nothing is kept of commands that
-            ended `invalid`, `conflict` or `expired`; their dead letters tell why. Exits with 1 when nothing is known or the
+            Of a long story the first \(CommandHistory.keptFirst) and the last \(CommandHistory.keptLast) entries are kept. Nothing is kept of commands that \
+            ended `invalid`, `conflict` or `expired`; their dead letters tell why. Exits with 1 when nothing is known or the \
             store cannot be reached, with 78 when it cannot be used, as one in memory cannot.
 
             EXAMPLES
               route-worker explain -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01
-              route-worker explain -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --org acme --json
+              route-worker explain -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 \\
+                --org acme --json
             """)
 
     @OptionGroup var options: SettingsOptions

@@ -11,27 +11,28 @@ struct ForgetCommand: AsyncParsableCommand {
         commandName: "forget",
         abstract: "Removes what dead letters and the store hold of a person's conversation.",
         discussion: """
-            First the dead letters: those of the conversation are removed, also those that name no org which is configured; the
-            trail keeps that it was done, and nothing of what they said. One whose body cannot be read says of no conversation
+            First the dead letters: those of the conversation are removed, also those that name no org which is configured; the \
+            trail keeps that it was done, and nothing of what they said. One whose body cannot be read says of no conversation \
             and is not found: see `dead-letters list --failure body-malformed`.
 
-            Then the store: looks through all commands that are remembered of the org, beside the workers, and removes from
-            those of the conversation Salesforce's answers and words, and which conversation they belong to. How each ended
-            stays as long as it would have, so that no RequestId is called for again; its duplicates are answered without
-            Salesforce's answer. A delete's mark goes too: a route that was issued before that delete and comes later is called
+            Then the store: looks through all commands that are remembered of the org, beside the workers, and removes from \
+            those of the conversation Salesforce's answers and words, and which conversation they belong to. How each ended \
+            stays as long as it would have, so that no RequestId is called for again; its duplicates are answered without \
+            Salesforce's answer. A delete's mark goes too: a route that was issued before that delete and comes later is called \
             for.
 
-            Commands in work are told and left; run it again when they have ended, until it exits with 0. Commands that wait,
-            also in parking queues, and answers that nobody has taken are not looked at: they end by themselves. What an
-            earlier version recorded without a history is not found and goes with its retention. A database overwrites what it
+            Commands in work are told and left; run it again when they have ended, until it exits with 0. Commands that wait, \
+            also in parking queues, and answers that nobody has taken are not looked at: they end by themselves. What an \
+            earlier version recorded without a history is not found and goes with its retention. A database overwrites what it \
             removed in time (VACUUM does so at once).
 
-            Can be interrupted (Ctrl-C) and killed at any moment, and run again. Exits with 1 when any was left, or not
+            Can be interrupted (Ctrl-C) and killed at any moment, and run again. Exits with 1 when any was left, or not \
             looked at.
 
             EXAMPLES
               route-worker forget -c worker.yaml --org acme --conversation 7b0c… --dry-run
-              route-worker forget -c worker.yaml --org acme --conversation 7b0c… --reason "request 4711"
+              route-worker forget -c worker.yaml --org acme --conversation 7b0c… \\
+                --reason "request 4711"
             """)
 
     @OptionGroup var options: DeadLetterOptions

@@ -18,17 +18,16 @@ struct RunCommand: AsyncParsableCommand {
         commandName: "run",
         abstract: "Runs a worker: consumes commands, calls Salesforce, publishes answers.",
         discussion: """
-            Runs until SIGTERM or Ctrl-C, which drains: nothing new is started, calls under way finish and are answered.
-            A second signal ends at once with a non-zero code; what was under way is delivered again.
-            SIGHUP reads the configuration again: orgs come, go and change while commands are worked on. A configuration
+            Runs until SIGTERM or Ctrl-C, which drains: nothing new is started, calls under way finish and are answered. \
+            A second signal ends at once with a non-zero code; what was under way is delivered again. \
+            SIGHUP reads the configuration again: orgs come, go and change while commands are worked on. A configuration \
             that is bad changes nothing; what needs a restart is named in a warning.
 
             EXAMPLES
               route-worker run -c worker.yaml
-              AMQP_URL=amqps://worker:…@mq.example.com STORE_URL=sqlite:/var/lib/route-worker/store.db \\
-                route-worker run -c worker.yaml
+              AMQP_URL=amqps://worker:…@mq.example.com route-worker run -c worker.yaml
               route-worker run -c worker.yaml --set worker.concurrency=128
-              route-worker run -c worker.yaml --dry-run       would it start? consumes nothing, calls nothing
+              route-worker run -c worker.yaml --dry-run       would it start?
             """)
 
     @OptionGroup var options: SettingsOptions

@@ -13,17 +13,20 @@ struct SendCommand: AsyncParsableCommand {
         abstract: "Publishes commands: one from flags, many from a file, or made-up ones.",
         discussion: """
             With --wait the answers are awaited on a reply queue and shown. Lines of a file are JSON objects:
-              {"command": "route", "org": "acme", "requestId": "…", "payload": {"conversationIdentifier": "…", …}}
+              {"command": "route", "org": "acme", "requestId": "…",
+               "payload": {"conversationIdentifier": "…", …}}
             with context, contextType, issuedAt, deadline, correlationId, replyTo where wanted; or, for anything else,
               {"raw": {"headers": {…}, "properties": {…}, "body": "…"}}
 
             EXAMPLES
               route-worker send -c worker.yaml --org acme --conversation 7b0c… --wait
-              route-worker send -c worker.yaml --org acme --conversation 7b0c… --type Transfer \\
-                --flow 300… --queue-id 00G… --attribute language=de --wait
-              route-worker send -c worker.yaml --delete --org acme --conversation 7b0c… --wait
+              route-worker send -c worker.yaml --org acme --conversation 7b0c… \\
+                --type Transfer --flow 300… --queue-id 00G… --attribute language=de --wait
+              route-worker send -c worker.yaml --delete --org acme \\
+                --conversation 7b0c… --wait
               route-worker send -c worker.yaml --file commands.jsonl --wait
-              route-worker send -c worker.yaml --generate 5000 --duplicates 5 --malformed 2 --deletes 10 --wait
+              route-worker send -c worker.yaml --generate 5000 --duplicates 5 \\
+                --malformed 2 --deletes 10 --wait
             """)
 
     @OptionGroup var options: SettingsOptions

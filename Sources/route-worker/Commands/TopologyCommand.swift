@@ -12,7 +12,7 @@ struct TopologyCommand: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               route-worker topology declare -c worker.yaml    creates what is missing
-              route-worker topology check -c worker.yaml      exits with 1 when something is missing or loses messages
+              route-worker topology check -c worker.yaml      is all there, and safe?
             """,
         subcommands: [Declare.self, Check.self])
 
@@ -20,14 +20,14 @@ struct TopologyCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Creates the queues that are missing.",
             discussion: """
-                Commands queues become quorum queues whose rejected messages go to the dead-letter queue. What exists is
+                Commands queues become quorum queues whose rejected messages go to the dead-letter queue. What exists is \
                 left as it is; what exists with other properties is an error.
 
-                A worker declares the parking queue of an org when it needs one. With --parking they are created here, for
+                A worker declares the parking queue of an org when it needs one. With --parking they are created here, for \
                 workers that may not: one for each commands queue and org.
 
-                With --partitions, or commands.partitions in the configuration, the first commands queue is spread over so
-                many, behind an exchange that keeps each conversation in one of them. Another number than there is needs
+                With --partitions, or commands.partitions in the configuration, the first commands queue is spread over so \
+                many, behind an exchange that keeps each conversation in one of them. Another number than there is needs \
                 empty partitions and stopped workers; partitions that are too many are deleted then.
 
                 EXAMPLES

@@ -50,7 +50,7 @@ struct PauseCommand: AsyncParsableCommand {
         commandName: "pause",
         abstract: "Stops calls for one org, or for all, in the whole fleet.",
         discussion: """
-            Calls under way finish. Commands wait in the org's parking queue, in order, also over restarts; those whose deadline
+            Calls under way finish. Commands wait in the org's parking queue, in order, also over restarts; those whose deadline \
             passes are answered `expired`. A pause of all pauses every org, also those that come later.
 
             EXAMPLES
@@ -68,7 +68,7 @@ struct ResumeCommand: AsyncParsableCommand {
         commandName: "resume",
         abstract: "Ends a pause.",
         discussion: """
-            What waits is called for first, in order, after a probe has found the org well. Of a pause of all, --org excepts one
+            What waits is called for first, in order, after a probe has found the org well. Of a pause of all, --org excepts one \
             org; without --org it ends the pause of all, and orgs that were paused by name stay so.
 
             EXAMPLES
@@ -87,16 +87,17 @@ struct ModeCommand: AsyncParsableCommand {
         abstract: "Says what the fleet does with commands: call for them, discard them, or hand them on.",
         discussion: """
             live         they are called for and answered
-            shadow       they are read, logged, counted and DISCARDED: no call, no answer, no dead letter
-            passthrough  they go, as they came and in order, to the queue of another consumer (--to)
+            shadow       they are read and DISCARDED: no call, no answer, no dead letter
+            passthrough  they go on to another consumer's queue (--to), as they came, in order
 
-            Holds until it is said otherwise, also over restarts; what was said of an org by name is not changed by what is said
-            of all. Calls under way finish, and commands that wait, also for another attempt, obey what holds when their turn
+            Holds until it is said otherwise, also over restarts; what was said of an org by name is not changed by what is said \
+            of all. Calls under way finish, and commands that wait, also for another attempt, obey what holds when their turn \
             comes: `pause` first where none may be between two consumers. Asks before shadow, unless --yes.
 
             EXAMPLES
               route-worker mode shadow -c worker.yaml --org acme --reason "trial"
-              route-worker mode passthrough --to legacy.commands -c worker.yaml --org acme --reason "roll back"
+              route-worker mode passthrough --to legacy.commands -c worker.yaml \\
+                --org acme --reason "roll back"
               route-worker mode live -c worker.yaml --org acme --reason "cut over"
             """)
 
@@ -143,7 +144,7 @@ struct ControlsCommand: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               route-worker controls -c worker.yaml
-              route-worker controls -c worker.yaml --json      the state as every worker reads it
+              route-worker controls -c worker.yaml --json      as every worker reads it
             """)
 
     @OptionGroup var options: SettingsOptions

@@ -44,18 +44,21 @@ extension DeadLettersCommand {
         static let configuration = CommandConfiguration(
             abstract: "Calls for failed commands once more, through the replay queue.",
             discussion: """
-                Each goes to commands.replayQueue as it was, under its RequestId, with a replay count one above; a worker calls
-                for it once, however often it is replayed under that count. Left as they are: those whose deadline has passed,
-                unless --deadline gives a new one; those of unknown outcome, or issued longer ago than store.retention, unless
+                Each goes to commands.replayQueue as it was, under its RequestId, with a replay count one above; a worker calls \
+                for it once, however often it is replayed under that count. Left as they are: those whose deadline has passed, \
+                unless --deadline gives a new one; those of unknown outcome, or issued longer ago than store.retention, unless \
                 --accept-duplicate accepts a possible second effect; and those that would end invalid again.
 
                 Can be interrupted (Ctrl-C) and killed at any moment, and run again. Exits with 1 when any was left.
 
                 EXAMPLES
-                  route-worker dead-letters replay -c worker.yaml --org acme --outcome exhausted --dry-run
-                  route-worker dead-letters replay -c worker.yaml --org acme --outcome exhausted
-                  route-worker dead-letters replay -c worker.yaml --outcome expired --newer-than 10m --deadline 30s
-                  route-worker dead-letters replay -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --accept-duplicate
+                  route-worker dead-letters replay -c worker.yaml --org acme \\
+                    --outcome exhausted --dry-run
+                  route-worker dead-letters replay -c worker.yaml --org acme \\
+                    --outcome exhausted
+                  route-worker dead-letters replay -c worker.yaml --outcome expired \\
+                    --newer-than 10m --deadline 30s
+                  route-worker dead-letters replay -c worker.yaml 7e0a3c52-… --accept-duplicate
                 """)
 
         @OptionGroup var options: DeadLetterOptions
@@ -125,13 +128,16 @@ extension DeadLettersCommand {
         static let configuration = CommandConfiguration(
             abstract: "Takes dead letters away for good; only the trail remembers them.",
             discussion: """
-                Export them first where they may be needed. Asks before it does so, unless --yes. --overdue means what is older
+                Export them first where they may be needed. Asks before it does so, unless --yes. --overdue means what is older \
                 than deadLetters.maximumAge: run it once a day with --yes --wait, as deploy/systemd and deploy/kubernetes do.
 
                 EXAMPLES
-                  route-worker dead-letters discard -c worker.yaml --older-than 30d --reason "too old" --dry-run
-                  route-worker dead-letters discard -c worker.yaml 7e0a3c52-… --reason "customer has left"
-                  route-worker dead-letters discard -c worker.yaml --overdue --reason "maximum age" --yes --wait
+                  route-worker dead-letters discard -c worker.yaml --older-than 30d \\
+                    --reason "too old" --dry-run
+                  route-worker dead-letters discard -c worker.yaml 7e0a3c52-… \\
+                    --reason "customer has left"
+                  route-worker dead-letters discard -c worker.yaml --overdue \\
+                    --reason "maximum age" --yes --wait
                 """)
 
         @OptionGroup var options: DeadLetterOptions

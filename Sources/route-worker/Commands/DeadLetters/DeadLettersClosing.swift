@@ -12,14 +12,14 @@ extension DeadLettersCommand {
         static let configuration = CommandConfiguration(
             abstract: "Closes a command of unknown outcome, and publishes its answer.",
             discussion: """
-                For an operator who has looked in Salesforce. `succeeded`: it took effect. `failed`: it did not; the answer then
-                says `exhausted`, with the reason `resolved-failed` and the words of --reason. The outcome is recorded, so that
+                For an operator who has looked in Salesforce. `succeeded`: it took effect. `failed`: it did not; the answer then \
+                says `exhausted`, with the reason `resolved-failed` and the words of --reason. The outcome is recorded, so that \
                 later duplicates get the same answer; the answer goes where that of the command would have gone.
 
                 EXAMPLES
-                  route-worker dead-letters resolve -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 \\
+                  route-worker dead-letters resolve -c worker.yaml 7e0a3c52-… \\
                     --as succeeded --reason "pending routing 0JR… seen in Salesforce"
-                  route-worker dead-letters resolve -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 \\
+                  route-worker dead-letters resolve -c worker.yaml 7e0a3c52-… \\
                     --as failed --reason "no pending routing" --org acme --command route
                 """)
 
@@ -131,12 +131,13 @@ extension DeadLettersCommand {
         static let configuration = CommandConfiguration(
             abstract: "Shows who replayed, discarded or resolved dead letters, when and why.",
             discussion: """
-                The entries stand in deadLetters.auditQueue, one JSON message each, and stay there: consume them from there to
+                The entries stand in deadLetters.auditQueue, one JSON message each, and stay there: consume them from there to \
                 keep them elsewhere.
 
                 EXAMPLES
                   route-worker dead-letters trail -c worker.yaml
-                  route-worker dead-letters trail -c worker.yaml --request-id 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --json
+                  route-worker dead-letters trail -c worker.yaml \\
+                    --request-id 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --json
                 """)
 
         @OptionGroup var settings: SettingsOptions

@@ -12,18 +12,21 @@ struct DeadLettersCommand: AsyncParsableCommand {
         commandName: "dead-letters",
         abstract: "Shows commands that failed, calls for them again, or closes them.",
         discussion: """
-            Looking (list, show, export, trail) changes neither order nor content, also when it is interrupted. replay, discard
-            and resolve take a dead letter away only when what they do is confirmed by the broker, and leave a trail of who
+            Looking (list, show, export, trail) changes neither order nor content, also when it is interrupted. replay, discard \
+            and resolve take a dead letter away only when what they do is confirmed by the broker, and leave a trail of who \
             did it, when and why. One operator works at a time: a second one is told who, or waits with --wait.
 
             One look reaches the \(HeldQueue.limit) oldest. All times are in UTC.
 
             EXAMPLES
               route-worker dead-letters list -c worker.yaml --group
-              route-worker dead-letters show -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01
-              route-worker dead-letters replay -c worker.yaml --org acme --outcome exhausted --dry-run
-              route-worker dead-letters discard -c worker.yaml --older-than 30d --reason "too old to matter"
-              route-worker dead-letters resolve -c worker.yaml 7e0a… --as succeeded --reason "seen in Salesforce"
+              route-worker dead-letters show -c worker.yaml 7e0a3c52-…
+              route-worker dead-letters replay -c worker.yaml --org acme \\
+                --outcome exhausted --dry-run
+              route-worker dead-letters discard -c worker.yaml --older-than 30d \\
+                --reason "too old to matter"
+              route-worker dead-letters resolve -c worker.yaml 7e0a… --as succeeded \\
+                --reason "seen in Salesforce"
             """,
         subcommands: [
             List.self, Show.self, Export.self, Replay.self, Discard.self, Resolve.self, Trail.self,

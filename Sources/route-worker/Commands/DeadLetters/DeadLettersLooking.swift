@@ -14,7 +14,8 @@ extension DeadLettersCommand {
                 EXAMPLES
                   route-worker dead-letters list -c worker.yaml
                   route-worker dead-letters list -c worker.yaml --group
-                  route-worker dead-letters list -c worker.yaml --org acme --outcome unknown --newer-than 2h --json
+                  route-worker dead-letters list -c worker.yaml --org acme \\
+                    --outcome unknown --newer-than 2h --json
                 """)
 
         @OptionGroup var options: DeadLetterOptions
@@ -53,8 +54,8 @@ extension DeadLettersCommand {
                 Exits with 1 when there is none. The body is personal data.
 
                 EXAMPLES
-                  route-worker dead-letters show -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01
-                  route-worker dead-letters show -c worker.yaml 7e0a3c52-6f0b-4a51-9f5e-0d7b2f6f6f01 --json
+                  route-worker dead-letters show -c worker.yaml 7e0a3c52-…
+                  route-worker dead-letters show -c worker.yaml 7e0a3c52-… --json
                 """)
 
         @OptionGroup var options: DeadLetterOptions
@@ -89,12 +90,13 @@ extension DeadLettersCommand {
         static let configuration = CommandConfiguration(
             abstract: "Writes dead letters into a file, one JSON object a line, and leaves them where they are.",
             discussion: """
-                All of each: what `list --json` prints, properties, headers, and the body as text (or `bodyBase64`, where it is
+                All of each: what `list --json` prints, properties, headers, and the body as text (or `bodyBase64`, where it is \
                 no UTF-8). The file can be read by its owner alone; it holds personal data.
 
                 EXAMPLES
                   route-worker dead-letters export -c worker.yaml --output letters.jsonl
-                  route-worker dead-letters export -c worker.yaml --org acme --newer-than 1d --output - | jq .error
+                  route-worker dead-letters export -c worker.yaml --org acme \\
+                    --newer-than 1d --output - | jq .error
                 """)
 
         @OptionGroup var options: DeadLetterOptions
