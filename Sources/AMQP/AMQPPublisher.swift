@@ -3,9 +3,10 @@ public import AMQPMessage
 
 /// A publisher: every message gets one ``PublishOutcome``.
 ///
-/// Messages go out in the order in which they are given. Two mandatory messages with the same `message_id` (or both
-/// without one), exchange and routing key are never in flight together, since a returned message is told by these three
-/// alone: the second waits for the first. So give mandatory messages a `message_id` of their own, or they go one by one.
+/// Messages go out in the order in which they are given. Of two mandatory messages with the same `message_id` (or both
+/// without one), exchange and routing key, the second waits until the first is answered or its time is over, since a
+/// returned message is told by these three alone. So give mandatory messages a `message_id` of their own, or they go one by
+/// one.
 public final class AMQPPublisher: Sendable {
     private let shared: PublisherShared
     private let limits: PublisherLimits

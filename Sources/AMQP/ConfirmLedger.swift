@@ -40,12 +40,21 @@ struct ConfirmLedger<Waiter> {
     var isEmpty: Bool { count == 0 }
 
     /// Whether a mandatory message with this key is in flight: a second one must wait, or a return could not be told
-    /// to be the one's or the other's.
-    func isInFlight(_ key: ReturnKey) -> Bool { sequenceOfKey[key] != nil }
+    /// to be the one's or the other's. Not for one that nobody waits for any more: a queue that answers to nothing would
+    /// hold up all others.
+    func isInFlight(_ key: ReturnKey) -> Bool {
+        guard let sequence = sequenceOfKey[key], let index = index(of: sequence) else { return false }
+        return entries[index].waiter != nil
+    }
 
-    /// - Parameter key: given for mandatory messages.
+    /// - Parameter key: given for mandatory messages. Returns are taken for those of the last one that has it.
     mutating func published(_ waiter: Waiter, key: ReturnKey?, bytes: Int) {
-        if let key { sequenceOfKey[key] = firstSequence + UInt64(entries.count - head) }
+        if let key {
+            let sequence = firstSequence + UInt64(entries.count - head)
+            if let former = sequenceOfKey.updateValue(sequence, forKey: key), let index = index(of: former) {
+                entries[index].key = nil
+            }
+        }
         entries.append(Entry(waiter: waiter, key: key, bytes: bytes))
         count += 1
         self.bytes += bytes

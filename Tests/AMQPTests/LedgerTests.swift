@@ -209,6 +209,22 @@ import Testing
         #expect(transcript.taken() == [.answer("a", .confirmed), .answer("c", .confirmed)])
     }
 
+    @Test func anotherWithTheKeyOfAnAbandonedOneMayBePublished() {
+        var transcript = Transcript()
+        transcript.publish("a", mandatory: true)
+        transcript.ledger.abandon(where: { $0 == "a" }) { _ in }
+        #expect(!transcript.ledger.isInFlight(transcript.key("a")))
+        transcript.publish("a", mandatory: true)
+        #expect(transcript.ledger.isInFlight(transcript.key("a")))
+        // The first one's late confirm is nobody's, and leaves the second to be returned.
+        #expect(transcript.confirm(1) == true)
+        #expect(transcript.taken() == [] && transcript.ledger.isInFlight(transcript.key("a")))
+        #expect(transcript.bringBack("a") == true)
+        #expect(transcript.confirm(2) == true)
+        #expect(transcript.taken() == [.answer("a", .returned(code: 312, text: "NO_ROUTE"))])
+        #expect(transcript.ledger.isEmpty && !transcript.ledger.isInFlight(transcript.key("a")))
+    }
+
     @Test func failingAllTellsInOrderAndStartsAnew() {
         var transcript = Transcript()
         transcript.publish("a", "b", "c", mandatory: true)

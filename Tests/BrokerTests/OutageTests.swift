@@ -29,6 +29,31 @@ import Testing
         }
     }
 
+    @Test func aQueueThatConfirmsNothingHoldsUpNoOther() async throws {
+        try await withPrivateBroker { broker in
+            let queues = ["stuck", "well"]
+            try await AMQPAdmin.withConnection(configuration(broker.url)) { admin in
+                for queue in queues {
+                    try await admin.declareQueue(queue, arguments: ["x-queue-type": .string("quorum")])
+                }
+            }
+            try await withPublisher(broker.url) { publisher in
+                // So that the channel knows both: it would refuse what it publishes first to a queue without a leader.
+                let first = queues.map { outgoing("0", to: $0, id: $0) }
+                #expect(await publisher.publish(first, timeout: timeout) == [.confirmed, .confirmed])
+                try await broker.letQueuesSettle()
+                try await broker.stopLeader(of: "stuck")
+                let unanswered = outgoing("1", to: "stuck", id: "1")
+                let outcome = await publisher.publish(unanswered, timeout: .seconds(1))
+                #expect(outcome == .failed(.timeout("waiting for the broker's confirm")))
+                // Once more, as the pipeline does, and another behind it.
+                let others = await publisher.publish(
+                    [unanswered, outgoing("2", to: "well", id: "2")], timeout: .seconds(20))
+                #expect(others[1] == .confirmed)
+            }
+        }
+    }
+
     @Test func nothingIsLostWhenTheBrokerIsKilledAndRestarted() async throws {
         try await withPrivateBroker { broker in
             let queue = "outage"

@@ -96,6 +96,17 @@ public actor PrivateBroker {
         try await Self.script("ctl", folder, arguments)
     }
 
+    /// Stops the only replica of a quorum queue, which has no leader from then on.
+    public func stopLeader(of queue: String) async throws {
+        try await ctl([
+            "eval",
+            """
+            {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"\(queue)">>)),
+            ok = ra:stop_server(quorum_queues, amqqueue:get_pid(Q)).
+            """,
+        ])
+    }
+
     private func script(_ command: String, _ arguments: String...) async throws {
         try await Self.script(command, folder, arguments)
     }
