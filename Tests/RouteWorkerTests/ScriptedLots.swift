@@ -78,6 +78,10 @@ final class ScriptedLots: ParkingLots {
         mutex.withLock { state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count) }
     }
 
+    func areEmpty(_ lots: [String]) async -> Bool {
+        mutex.withLock { lots.allSatisfy { state.lots[$0]?.messages.isEmpty ?? true } }
+    }
+
     func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
         let (receive, events) = mutex.withLock { () -> (@Sendable (ConsumerEvent) -> Void, [ConsumerEvent]) in
             state.log.append(prefetch == .max ? "look" : "subscribe")

@@ -335,9 +335,7 @@ extension DeliveryPipeline {
             _ = await publisher.publish(
                 [OutgoingMessage(marker, routingKey: lot)], timeout: settings.answers.confirmTimeout)
         case .count(let org):
-            let lots = orgs[org]!.gate.lotNames
-            let messages = await parking?.messages(in: lots)
-            let isEmpty = messages.map { $0.values.allSatisfy { $0 == 0 } } ?? false
+            let isEmpty = await parking?.areEmpty(orgs[org]!.gate.lotNames) ?? false
             run(orgs[org]!.gate.counted(isEmpty: isEmpty, now: moment().uptime), org)
         }
     }

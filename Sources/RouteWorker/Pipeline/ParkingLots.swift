@@ -8,6 +8,9 @@ public protocol ParkingLots: Sendable {
     func prepare(_ lot: String) async -> ParkingReadiness
     /// How many messages wait in each queue, those that do not exist left out; `nil` when the broker cannot be asked.
     func messages(in lots: [String]) async -> [String: Int]?
+    /// Whether nothing waits in any of these queues, each of which somebody consumes, unless it does not exist; false also
+    /// where that cannot be told.
+    func areEmpty(_ lots: [String]) async -> Bool
     /// Starts to consume; does not wait.
     ///
     /// - Parameter lock: that of the commands queue, where it has one: the lot is consumed on the connection that holds

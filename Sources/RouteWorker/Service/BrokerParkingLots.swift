@@ -60,6 +60,18 @@ public final class BrokerParkingLots: ParkingLots {
         }
     }
 
+    public func areEmpty(_ lots: [String]) async -> Bool {
+        let areEmpty = try? await AMQPAdmin.withConnection(configuration) { admin in
+            for lot in lots {
+                guard let queue = try await admin.queue(lot) else { continue }
+                // While it has no leader, or that is too busy to answer, a quorum queue counts no messages, nor consumers.
+                guard queue.messages == 0, queue.consumers > 0 else { return false }
+            }
+            return true
+        }
+        return areEmpty ?? false
+    }
+
     public func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
         consumer(lock).subscribe(Subscription(queue: lot, prefetch: prefetch, lock: lock))
     }
