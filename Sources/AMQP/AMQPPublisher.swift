@@ -39,6 +39,8 @@ public final class AMQPPublisher: Sendable {
         }
         if !IOThread.start(name: "amqp-publisher", loop) {
             shared.lifecycle.end()
+            // Nobody else would answer those who wait, or who come later.
+            shared.drop(onResults)
             onEvent(.connectionLost(.library(code: 0, text: "the system has no thread left")))
         }
     }
