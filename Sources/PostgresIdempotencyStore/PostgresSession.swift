@@ -93,7 +93,7 @@ final class PostgresSession {
                 .sql(
                     """
                     SELECT set_config('synchronous_commit', 'on', false)
-                    WHERE current_setting('synchronous_commit') = 'off'
+                    WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
                     """),
                 .sql(PostgresSchema.findVersion),
             ]), deadline: deadline)

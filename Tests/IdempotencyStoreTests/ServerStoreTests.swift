@@ -56,6 +56,27 @@ import Testing
         #expect(scans.hasSuffix("|0"), "sequential scans and the rows they read: \(scans)")
     }
 
+    /// What a role, a database or the URL says is weaker than what the store promises.
+    @Test(arguments: ["off", "local", "remote_write", "on", "remote_apply"])
+    func postgresCommitsNoWeakerThanOn(_ setting: String) async throws {
+        let place = try await ServerPlace.shared(.postgres)
+        let store = try ServerPlace(
+            kind: .postgres, url: place.url + "%20-csynchronous_commit%3D\(setting)"
+        ).store()
+        _ = try await store.claim(request(key(1)))
+        try await psql(
+            place.url,
+            """
+            CREATE TABLE seen (setting text);
+            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END';
+            CREATE TRIGGER note AFTER INSERT ON route_worker_command EXECUTE FUNCTION note();
+            """)
+        _ = try await store.claim(request(key(2)))
+        await store.close()
+        #expect(try await psql(place.url, "SELECT setting FROM seen") == (setting == "remote_apply" ? setting : "on"))
+    }
+
     @Test(arguments: TestDatabase.allCases)
     func workersRacingForTheSameCommandsGetEachOnce(_ kind: TestDatabase) async throws {
         let place = try await ServerPlace.shared(kind)
