@@ -25,13 +25,13 @@ struct CrossChecks {
         if sources.written(Keys.brokerURL.path)?.texts.isEmpty == true {
             sources.report(Keys.brokerURL.path, "is an empty list, write at least one URL")
         }
-        for key in [Keys.brokerURL, Keys.managementURL, Keys.proxy] {
-            if let flag = flags[key.entry.key], flag.contains("@") {
+        for key in [Keys.brokerURL.entry, Keys.managementURL.entry, Keys.proxy.entry, Keys.store.entry] {
+            if let flag = flags[key.key], !flag.hasPrefix("sqlite:"), flag.contains("@") || flag.contains("password=") {
                 sources.report(
                     key.path,
                     "holds a password, which other users of this machine can read here, write it into "
-                        + "\(key.entry.environment ?? "the environment") or the file",
-                    at: .flag(key.entry.key))
+                        + "\(key.environment ?? "the environment") or the file",
+                    at: .flag(key.key))
             }
         }
         if amqp.certificateFile != nil, amqp.keyFile == nil {

@@ -87,7 +87,7 @@ enum Keys {
         "How long a publish may wait for the broker's confirm.")
 
     static let store = SettingKey(
-        "store.url", .storeURL, fallback: "sqlite:route-worker.db",
+        "store.url", .storeURL, fallback: "sqlite:route-worker.db", isSecret: true,
         "Where outcomes are remembered. `memory:` forgets them with the process: for trials.")
     static let storeCAFile = SettingKey(
         "store.caFile", .path, shownDefault: "the system's",

@@ -115,11 +115,11 @@ import Testing
             "6:26: answers.allowReplyTo: 'a*b' has a * before its end, write one at the end alone (prefix*)"),
         Case(
             "store: {url: redis}",
-            "6:14: store.url: 'redis' names no store, write memory:, sqlite:PATH, postgres://…, redis://… or rediss://…"
+            "6:14: store.url: names no store, write memory:, sqlite:PATH, postgres://…, redis://… or rediss://…"
         ),
         Case(
             "store: {url: 'sqlite:'}",
-            "6:14: store.url: 'sqlite:' names no file, write sqlite:PATH (or memory: to keep nothing)"),
+            "6:14: store.url: names no file, write sqlite:PATH (or memory: to keep nothing)"),
         Case("http: {caFile: ''}", "6:16: http.caFile: '' is no path, write the path of a file"),
         Case(
             "    defaultContext: a b",

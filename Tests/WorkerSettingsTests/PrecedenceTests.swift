@@ -117,6 +117,24 @@ import Testing
                     + "write it into AMQP_URL or the file"
             ])
         #expect(problems(minimal, flags: ["amqp.url": "amqp://h"]).isEmpty)
+        for url in ["postgres://u:hush@h/d", "postgres://h/d?user=u&password=hush", "redis://:hush@h"] {
+            #expect(
+                problems(minimal, flags: ["store.url": url]) == [
+                    "--set store.url: holds a password, which other users of this machine can read here, "
+                        + "write it into STORE_URL or the file"
+                ])
+        }
+        #expect(problems(minimal, flags: ["store.url": "sqlite:a@b"]).isEmpty)
+    }
+
+    /// Whatever a password stands in, and whatever is wrong with the rest.
+    @Test(arguments: [
+        "postgres://h?user=u&password=hush", "postgres:host=h password=hush", "host=h password=hush",
+        "redis://h/0?password=hush", "postgres://h/a/b?password=hush",
+    ])
+    func messagesHoldNoPasswordOfAStore(_ url: String) {
+        let found = problems(minimal, environment: ["STORE_URL": url])
+        #expect(found.count == 1 && found.first?.contains("hush") == false, "\(found)")
     }
 
     @Test func descriptionsHoldNoPassword() throws {
