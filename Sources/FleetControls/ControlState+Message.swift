@@ -48,7 +48,8 @@ extension ControlState {
         guard schema <= schemaVersion else { return .newer(schema: schema) }
         do {
             let form = try decoder.decode(StateForm.self, from: Data(body))
-            guard form.version >= 0 else { return .garbage("version \(form.version)") }
+            // There must be a next one.
+            guard (0..<Int.max).contains(form.version) else { return .garbage("version \(form.version)") }
             var state = ControlState(
                 version: form.version, all: try form.all.entry, changed: try form.changed?.note)
             for (name, entry) in form.orgs {

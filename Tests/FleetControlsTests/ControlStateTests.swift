@@ -118,6 +118,8 @@ import Testing
             ("", nil), ("nonsense", nil), ("[]", nil), ("{}", nil), (#"{"schemaVersion":0}"#, nil),
             (#"{"schemaVersion":1}"#, nil), (#"{"schemaVersion":2,"anything":[]}"#, 2),
             (#"{"schemaVersion":1,"version":-1,"all":{},"orgs":{}}"#, nil),
+            // No next one could be counted.
+            (#"{"schemaVersion":1,"version":9223372036854775807,"all":{},"orgs":{}}"#, nil),
             (#"{"schemaVersion":1,"version":1,"all":{},"orgs":{"acme":{}}}"#, nil),
             (
                 #"{"schemaVersion":1,"version":1,"all":{"mode":{"mode":"fast","note":{"since":"2026-01-01T00:00:00Z","by":"a"}}},"orgs":{}}"#,
