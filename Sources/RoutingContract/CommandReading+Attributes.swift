@@ -186,10 +186,11 @@ extension CommandReading {
         guard rules.honoursReplay || queue.honoursReplay else { return (0, false) }
         var count = 0
         if let value = attributes.replay {
-            if let number = value.integer ?? value.text.flatMap({ Int64($0) }), (0...1_000_000).contains(number) {
+            let maximum = DeadLetter.maximumReplays
+            if let number = value.integer ?? value.text.flatMap({ Int64($0) }), (0...Int64(maximum)).contains(number) {
                 count = Int(number)
             } else {
-                refuse(CommandError(.replayMalformed, "Replay must be a count from 0 to 1000000"))
+                refuse(CommandError(.replayMalformed, "Replay must be a count from 0 to \(maximum)"))
             }
         }
         var accepts = false

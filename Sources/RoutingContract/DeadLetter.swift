@@ -30,8 +30,11 @@ public struct DeadLetter: Sendable, Hashable {
     /// Alias or id, as it stands there.
     public var org: String?
     public var context: String?
-    /// See ``RouteCommand/replay``: that of the command that failed.
+    /// See ``RouteCommand/replay``: that of the command that failed; at most ``maximumReplays``.
     public var replay: Int
+
+    /// How often a command can be replayed.
+    public static let maximumReplays = 1_000_000
 
     /// - Parameters:
     ///   - isComplete: false where the message cannot be published again as it came.
@@ -52,7 +55,8 @@ public struct DeadLetter: Sendable, Hashable {
         }
         org = text(HeaderName.orgID)
         context = text(HeaderName.context)
-        replay = max(0, number(HeaderName.replay) ?? 0)
+        // Just above the bound a replay is refused; far above it, counting on would overflow.
+        replay = min(max(0, number(HeaderName.replay) ?? 0), Self.maximumReplays)
         guard headers.value(of: HeaderName.deadLetteredAt) != nil, let outcome = text(HeaderName.outcome) else {
             readBrokersDeath(headers)
             return
@@ -162,7 +166,7 @@ extension DeadLetter {
         _ terms: ReplayTerms, decoder: CommandDecoder, queue: QueueDefaults, routingKey: String, now: Timestamp
     ) throws(ReplayRefusal) -> Message {
         guard isComplete else { throw .incomplete }
-        guard replay < 1_000_000 else { throw .tooManyReplays }
+        guard replay < Self.maximumReplays else { throw .tooManyReplays }
         let message = replayMessage(terms)
         do throws(UnencodableProperties) {
             try message.properties.checkEncodable(maximumBytes: DeadLetterEncoder().maximumHeaderBytes)
@@ -174,7 +178,9 @@ extension DeadLetter {
             if let receivedAt, now - receivedAt > decoder.rules.retention {
                 throw .olderThanRetention(issuedAt: receivedAt)
             }
-            return replayMessage(ReplayTerms())
+            // It may be under way for longer than its outcome is remembered, and must not be called for then. A deadline
+            // matters to nothing that is remembered.
+            return replayMessage(ReplayTerms(deadline: now))
         }
         switch decoder.decode(message, routingKey: routingKey, queue: queue, now: now) {
         case .failure(let invalid): throw .stillInvalid(invalid.error)

@@ -107,6 +107,20 @@ import Testing
         }
     }
 
+    /// Whoever can write to the queue can write any number.
+    @Test func aReplayCountBeyondAllBoundsIsNoTrap() throws {
+        for count in [Int64.max, Int64.max - 1, 1_000_001] {
+            var message = try letter(replay: 1).message
+            message.properties.headers["Replay"] = .int64(count)
+            let letter = DeadLetter(message)
+            #expect(refusal(letter) == .tooManyReplays)
+            guard case .failure = Sample.decode(letter.replayMessage(ReplayTerms()), rules: Self.rules) else {
+                Issue.record("a count above the bound is accepted")
+                continue
+            }
+        }
+    }
+
     @Test func theRequestIDStandsInForAMissingMessageID() throws {
         #expect(try replay(letter()).properties.messageID == Sample.request)
     }
@@ -147,7 +161,10 @@ import Testing
     @Test func aSucceededOneIsOnlyAnnounced() throws {
         let answered = try letter(Sample.message(), .succeeded, reason: AnswerReason.unroutable)
         let again = try replay(answered, ReplayTerms(acceptsDuplicate: true))
-        #expect(try !Sample.decode(again, rules: Self.rules).get().acceptsSecondEffect)
+        let command = try Sample.decode(again, rules: Self.rules).get()
+        #expect(!command.acceptsSecondEffect)
+        // However long it is under way: should its outcome be forgotten by then, it must not be called for anew.
+        #expect(command.deadline == Sample.now + .seconds(5))
         #expect(
             refusal(answered, ReplayTerms(acceptsDuplicate: true), after: .seconds(25 * 3600))
                 == .olderThanRetention(issuedAt: Sample.now))
