@@ -114,9 +114,14 @@ public struct Retention: Sendable, Hashable {
     /// after its lease.
     public var failed: Duration
 
-    public init(succeeded: Duration = .seconds(24 * 3600), failed: Duration = .seconds(14 * 24 * 3600)) {
-        self.succeeded = succeeded
-        self.failed = failed
+    /// - Parameter futureTolerance: how far ahead of its receipt a command may say that it was issued. It is remembered for
+    ///   so much longer: until its age, counted from then, tells that a duplicate of it is too old.
+    public init(
+        succeeded: Duration = .seconds(24 * 3600), failed: Duration = .seconds(14 * 24 * 3600),
+        futureTolerance: Duration = .zero
+    ) {
+        self.succeeded = succeeded + futureTolerance
+        self.failed = failed + futureTolerance
     }
 }
 

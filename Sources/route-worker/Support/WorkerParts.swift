@@ -29,7 +29,8 @@ extension Settings {
             let metered = MeteredStoreBackend(backend, health: monitoring.board, factory: monitoring.registry)
             return BatchingIdempotencyStore(metered, settings: batchSettings, executor: executor)
         }
-        let retention = Retention(succeeded: store.retention, failed: store.failureRetention)
+        let retention = Retention(
+            succeeded: store.retention, failed: store.failureRetention, futureTolerance: commands.futureTolerance)
         // Below the callers' own limit, so that they learn why.
         let timeLimit = store.timeout * 4 / 5
         do {
