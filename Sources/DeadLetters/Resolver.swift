@@ -104,7 +104,7 @@ public struct Resolver: Sendable {
             case .acquired(let claim), .interrupted(let claim), .superseded(let claim):
                 let result = resolution.result(for: letter, why: why, by: by, now: now)
                 switch try await store.record(result, for: claim) {
-                case .held: return CommandRecord.Ending(result: result, replay: command.replay)
+                case .held: return CommandRecord.Ending(result: result, replay: claim.replay)
                 case .lost: throw OperatorError.refused("a worker has taken the command over; look again")
                 }
             case .completed(let result, let replay):
@@ -114,7 +114,7 @@ public struct Resolver: Sendable {
                 {
                     return CommandRecord.Ending(result: result, replay: replay)
                 }
-                guard result.outcome == .unknown, replay < 1_000_000 else {
+                guard result.outcome == .unknown, replay < DeadLetter.maximumReplays else {
                     throw OperatorError.refused(
                         "it has ended \(result.outcome.rawValue) since then (replay \(replay)); see `route-worker explain`, "
                             + "and discard this dead letter")

@@ -14,7 +14,8 @@ public import RoutingContract
 public struct CommandRecord: Sendable, Hashable {
     /// Kept apart from the record, so that this is small to move and to copy.
     public indirect enum State: Sendable, Hashable {
-        /// Somebody may be calling. `before` is how the command had ended before a replay reopened it.
+        /// Somebody may be calling. `before` is how the command had ended before a replay reopened it; `nil` once a lease has
+        /// run out since.
         case claimed(until: Timestamp, before: Ending?)
         /// Nobody is calling.
         case released(before: Ending?)
@@ -133,7 +134,7 @@ extension CommandRecord {
             return ClaimDecision(result: .conflict)
         }
 
-        let before: Ending?
+        var before: Ending?
         var isInterrupted = false
         var kind = ClaimNote.Kind.acquired
         switch state {
@@ -145,6 +146,9 @@ extension CommandRecord {
                 guard now >= until else { return ClaimDecision(result: .inProgress(until - now), isWrite: false) }
                 isInterrupted = true
                 mayHaveTakenEffect = true
+                // The call that the replay was for may have been made: what was accepted for it is used up, also for whoever
+                // asks for this claim again, or gets it once it was given back.
+                before = nil
             }
         case .released(let ending):
             before = ending
@@ -169,7 +173,9 @@ extension CommandRecord {
         worker = request.worker
         keepUntil = until + retention.failed
 
-        let claim = Claim(key: request.key, token: token, attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
+        let claim = Claim(
+            key: request.key, token: token, attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect, replay: replay,
+            isReopened: before != nil)
         let result: ClaimResult
         if isInterrupted {
             result = .interrupted(claim)

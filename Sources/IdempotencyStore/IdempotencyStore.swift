@@ -112,14 +112,23 @@ public struct Claim: Sendable, Hashable {
     /// Whether a call under an earlier claim may have taken effect: a release said so, a lease ran out, or the command
     /// ended ``Outcome/unknown`` before it was reopened. Once true it stays true.
     public var mayHaveTakenEffect: Bool
+    /// The replay count under which a result is recorded: the highest of all claims, be it another delivery's.
+    public var replay: Int
+    /// Whether a replay has opened the command and no lease has run out since: what was accepted for the replay counts.
+    public var isReopened: Bool
     /// Calls made under it, for the story of the command: told to the store with the record or the release.
     public var calls: [CallNote] = []
 
-    public init(key: CommandKey, token: Int64, attempts: Int = 0, mayHaveTakenEffect: Bool = false) {
+    public init(
+        key: CommandKey, token: Int64, attempts: Int = 0, mayHaveTakenEffect: Bool = false, replay: Int = 0,
+        isReopened: Bool = false
+    ) {
         self.key = key
         self.token = token
         self.attempts = attempts
         self.mayHaveTakenEffect = mayHaveTakenEffect
+        self.replay = replay
+        self.isReopened = isReopened
     }
 }
 

@@ -14,6 +14,7 @@ struct StoreModel {
         var isDoubtful = false
         var highestReplay = 0
         var isOver = false
+        /// Also of a command that a replay has opened, until a lease runs out.
         var ended: (result: CommandResult, replay: Int)?
         var keepUntil: Int64 = 0
         var nextLook: Int64 = 0
@@ -89,6 +90,7 @@ struct StoreModel {
             if leaseEnd > now { return .inProgress(.milliseconds(leaseEnd - now)) }
             ranOut = true
             facts.isDoubtful = true
+            facts.ended = nil
             how = "interrupted"
         } else if facts.leaseEnd != nil {
             how = "askedAgain"
@@ -112,7 +114,8 @@ struct StoreModel {
         facts.conversation = facts.conversation ?? wish.conversation
         commands[wish.key] = facts
         let claim = Claim(
-            key: wish.key, token: tokens, attempts: facts.calls, mayHaveTakenEffect: facts.isDoubtful)
+            key: wish.key, token: tokens, attempts: facts.calls, mayHaveTakenEffect: facts.isDoubtful,
+            replay: facts.highestReplay, isReopened: facts.ended != nil)
         if ranOut {
             tell(wish.key, "claimed interrupted")
             return .interrupted(claim)

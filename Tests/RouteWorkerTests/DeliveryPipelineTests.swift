@@ -243,4 +243,47 @@ import Testing
             #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["succeeded"])
         }
     }
+
+    /// Its own claim, which it could not give back, is no interrupted call.
+    @Test func aClaimThatCouldNotBeGivenBackHoldsNobodyUp() async {
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failedReleases: 1)
+        await PipelineStage.run(api: ScriptedAPI([ScriptedAPI.busy]), store: store) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
+            #expect(stage.api.calls.count == 2)
+            #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["succeeded"])
+        }
+    }
+
+    @Test func anExpiredCommandBindsNothingAlsoWhereTheStoreWasAway() async {
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failedReleases: 2)
+        await PipelineStage.run(store: store) { stage in
+            stage.deliver(PipelineStage.delivery(1, deadline: now))
+            _ = await stage.settled(1)
+            stage.deliver(PipelineStage.delivery(2, attribute: #","routingInfo":{"queueId":"00G000000000001"}"#))
+            _ = await stage.settled(1)
+            #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["expired", "succeeded"])
+        }
+    }
+
+    /// It supersedes nothing: for less than a call takes there will be none.
+    @Test func aDeleteThatWillExpireSupersedesNothing() async {
+        let api = ScriptedAPI()
+        api.hold()
+        let policy = OrgPolicy(callTimeout: .seconds(40), minimumCallTime: .seconds(40))
+        await PipelineStage.run(api: api, policy: policy) { stage in
+            stage.deliver(PipelineStage.delivery(1, request: 1, issuedAt: now))
+            await api.waitForCalls(1)
+            stage.deliver(
+                PipelineStage.delivery(2, request: 2, issuedAt: now + .milliseconds(1)),
+                PipelineStage.delivery(
+                    3, command: "delete", request: 3, issuedAt: now + .milliseconds(2), deadline: now + .seconds(30)))
+            _ = await stage.pipeline.load
+            api.letGo()
+            _ = await stage.settled(3)
+            #expect(
+                stage.publisher.messages(to: results).map { $0.header("Outcome") }
+                    == ["succeeded", "succeeded", "expired"])
+        }
+    }
 }

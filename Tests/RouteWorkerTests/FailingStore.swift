@@ -10,11 +10,14 @@ final class FailingStore: IdempotencyStore {
     private let lock = NSLock()
     nonisolated(unsafe) private var claims: Int  // only reached with the lock held
     nonisolated(unsafe) private var records: Int  // likewise
+    nonisolated(unsafe) private var releases: Int  // likewise
 
-    init(_ store: any IdempotencyStore, failures: Int) {
+    /// - Parameter failedReleases: so many of them never happen.
+    init(_ store: any IdempotencyStore, failures: Int = 0, failedReleases: Int = 0) {
         self.store = store
         claims = failures
         records = failures
+        releases = failedReleases
     }
 
     private static let away = StoreError.unavailable("scripted")
@@ -40,7 +43,12 @@ final class FailingStore: IdempotencyStore {
     }
 
     func release(_ claim: Claim, as release: Release) async throws(StoreError) -> Fencing {
-        try await store.release(claim, as: release)
+        let fails = lock.withLock {
+            releases -= 1
+            return releases >= 0
+        }
+        if fails { throw Self.away }
+        return try await store.release(claim, as: release)
     }
 
     func mark(_ request: ClaimRequest) async throws(StoreError) { try await store.mark(request) }

@@ -88,6 +88,8 @@ struct CommandProgress {
     private var claimNonce: UInt64
     /// What the command ended with when its lease ran out before that could be recorded.
     private var unrecorded: CommandResult?
+    /// Whether the store may not know of the attempts, since a release that told it failed.
+    private var hasUntoldAttempts = false
 
     /// Whether a result is known that nobody else knows: then claiming goes on without a channel to acknowledge on.
     var holdsResult: Bool { unrecorded != nil }
@@ -114,6 +116,8 @@ struct CommandProgress {
         if let unrecorded {
             request.callsMade = CallsMade(
                 attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect || unrecorded.outcome == .succeeded)
+        } else if hasUntoldAttempts {
+            request.callsMade = CallsMade(attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
         }
         return request
     }
@@ -154,7 +158,10 @@ struct CommandProgress {
             return record(.superseded, error, now)
         case .acquired(let claim):
             adopt(claim)
-            return proceed(now, despiteUnknownEffect: mayCallAgainAfterUnknownEffect || command.acceptsSecondEffect)
+            return proceed(
+                now,
+                despiteUnknownEffect: mayCallAgainAfterUnknownEffect
+                    || claim.isReopened && command.acceptsSecondEffect)
         case .interrupted(let claim):
             adopt(claim)
             // The holder may have died in the middle of a call, so there may have been one more than was remembered.
@@ -167,6 +174,13 @@ struct CommandProgress {
     /// A claim was given back.
     mutating func released(_ fencing: Fencing) {
         notes.told(with: fencing)
+    }
+
+    /// Whether the claim was given back is not known. Where it was not, the same nonce gets it anew; by another one this
+    /// delivery would find its own claim in progress and, after the lease, interrupted.
+    mutating func notReleased() {
+        nonce = claimNonce
+        hasUntoldAttempts = true
     }
 
     /// How long to leave the store alone after it could not answer. Asking again is safe: every operation is.
@@ -241,7 +255,7 @@ struct CommandProgress {
 
     mutating func recorded(_ fencing: Fencing, _ result: CommandResult) -> Step {
         switch fencing {
-        case .held: .end(Ending(result: result, duplicate: false, replay: command.replay))
+        case .held: .end(Ending(result: result, duplicate: false, replay: claim?.replay ?? command.replay))
         case .lost: claimAnew(for: result)
         }
     }
@@ -286,6 +300,7 @@ struct CommandProgress {
 
     private mutating func adopt(_ claim: Claim) {
         self.claim = claim
+        hasUntoldAttempts = false
         attempts = max(attempts, claim.attempts)
         mayHaveTakenEffect = mayHaveTakenEffect || claim.mayHaveTakenEffect
     }
@@ -315,10 +330,15 @@ struct CommandProgress {
         // Even a dead letter may be that of a success whose answer had nowhere to go, and its record is gone by then: the
         // operator who replays it must accept that it is called again.
         let isAcceptedReplay = command.replay > 0 && command.acceptsSecondEffect
-        if !isAcceptedReplay, let issuedAt = command.issuedAt, now.wall - issuedAt > delivery.retention {
-            let late = (now.wall - issuedAt - delivery.retention).wholeMilliseconds
+        // Without an issue time it is as old as this worker knows; on its first delivery nobody can have called for it.
+        let isDeliveredAgain = delivery.earlierDeliveries > 0
+        if !isAcceptedReplay, let since = command.issuedAt ?? (isDeliveredAgain ? delivery.receivedAt : nil),
+            now.wall - since >= delivery.retention
+        {
+            let late = (now.wall - since - delivery.retention).wholeMilliseconds
+            let what = command.issuedAt == nil ? "received" : "issued"
             let error = CommandError(
-                message: "issued \(late) ms longer ago than outcomes are kept, so a duplicate could no longer be told",
+                message: "\(what) \(late) ms longer ago than outcomes are kept, so a duplicate could no longer be told",
                 reason: "older-than-retention")
             return expire(error, now)
         }

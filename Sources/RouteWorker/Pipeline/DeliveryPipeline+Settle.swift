@@ -152,9 +152,17 @@ extension DeliveryPipeline {
                     await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
-                // A release that fails costs others the wait for the lease, and looks to them like an interruption.
-                do { progress.released(try await store.release(progress.telling(claim), as: release)) } catch {
+                do {
+                    progress.released(try await store.release(progress.telling(claim), as: release))
+                } catch {
                     logger.error("cannot release a claim", metadata: command.metadata(error))
+                    if case .end = next, !isDraining {
+                        // Nobody would ask for it again: it would bind its RequestId, and look interrupted to a replay.
+                        await pause(progress.storeBackoff(using: &generator), ticket, work)
+                        continue
+                    }
+                    // Until this delivery claims again it costs others the wait for the lease, and looks interrupted.
+                    progress.notReleased()
                 }
                 step = next
             case .wait(let duration):
@@ -194,10 +202,11 @@ extension DeliveryPipeline {
         guard command.key.kind == .route, let issuedAt = command.issuedAt,
             orgs[command.key.org]!.control == .live
         else { return nil }
+        let minimum = orgs[command.key.org]!.policy.minimumCallTime
         for work in lanes.waiting(behind: ticket) {
             guard case .success(let delete) = work.decoded, delete.key.kind == .delete,
                 let deletedAt = delete.issuedAt, deletedAt > issuedAt, isLive(work),
-                delete.deadline.map({ $0 > moment().wall }) ?? true
+                delete.deadline.map({ $0 - moment().wall >= minimum }) ?? true
             else { continue }
             return delete
         }
