@@ -58,6 +58,11 @@ struct URLParts {
         }
         let slash = rest.firstIndex(of: "/") ?? rest.endIndex
         path = String(rest[slash...])
+        // It may be the rest of a password with a slash, and a path is shown.
+        guard !path.contains("@") else {
+            throw Refusal(
+                "has an @ in its path, percent-encode a / in user or password as %2F and an @ in the path as %40")
+        }
         var authority = rest[..<slash]
         if let at = authority.lastIndex(of: "@") {
             userInfo = String(authority[..<at])

@@ -84,7 +84,7 @@ struct AdminTests {
     func storeAndTokensAway() async throws {
         try await withPrivateDatabase(.redis) { redis in
             try await withHarness(
-                HarnessOptions(settings: ["store.url=\(redis.url)", "store.timeout=1s"])
+                HarnessOptions(settings: ["store.timeout=1s"], storeURL: redis.url)
             ) { harness in
                 let token = harness.folder.path("token")
                 let text = try String(contentsOfFile: token, encoding: .utf8)

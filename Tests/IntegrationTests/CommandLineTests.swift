@@ -254,7 +254,7 @@ struct CommandLineTests {
     @Test("A store that refuses the password fails check, and run does not start", arguments: TestDatabase.allCases)
     func refusingStore(kind: TestDatabase) async throws {
         let url = try serverURL(of: kind) { $0.password = "not-the-password" }
-        try await withHarness(HarnessOptions(settings: ["store.url=\(url)"])) { harness in
+        try await withHarness(HarnessOptions(storeURL: url)) { harness in
             var run = await Run(try harness.tool("check"))
             #expect(run.exit == .code(78), "\(run.output)")
             #expect(
@@ -278,7 +278,7 @@ struct CommandLineTests {
         if case .postgres = kind {
             let server = try TestDatabase.postgres.url
             try await Self.psql(server, "CREATE SCHEMA \(schema)")
-            options.settings = ["store.url=\(server)?options=-csearch_path%3D\(schema)"]
+            options.storeURL = "\(server)?options=-csearch_path%3D\(schema)"
         }
         try await withHarness(options) { harness in
             // This version makes its own tables first.
@@ -321,7 +321,7 @@ struct CommandLineTests {
     @Test("A store that cannot be reached fails check, and run waits for it", arguments: TestDatabase.allCases)
     func unreachableStore(kind: TestDatabase) async throws {
         let url = try serverURL(of: kind) { $0.port = try FreePort.find() }
-        try await withHarness(HarnessOptions(settings: ["store.url=\(url)"])) { harness in
+        try await withHarness(HarnessOptions(storeURL: url)) { harness in
             let run = await Run(try harness.tool("check"))
             #expect(run.exit == .code(1), "\(run.output)")
             #expect(run.output.contains("FAIL  store: the store is unavailable"), "\(run.output)")

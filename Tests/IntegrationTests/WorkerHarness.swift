@@ -24,6 +24,8 @@ struct HarnessOptions: Sendable {
     /// The shared broker when absent; several of a cluster, separated by commas.
     var brokerURL: String?
     var store = Store.sqlite
+    /// In place of `store`: it may hold a password, which flags refuse.
+    var storeURL: String?
     /// Arguments of the results queue, where they are not those of the topology.
     var resultsArguments: FieldTable?
     var sandbox = SandboxSettings()
@@ -133,7 +135,7 @@ final class WorkerHarness: Sendable {
               replayQueue: \(replays)
               \(partitioned.map { "partitions: \($0.count)\n  partitionExchange: \($0.exchange)" } ?? "")
             store:
-              url: "\(try options.store.url(in: folder))"
+              url: "\(try options.storeURL ?? options.store.url(in: folder))"
             defaults:
               baseURL: \(sandboxURL)
               tokenFile: \(token)

@@ -127,6 +127,16 @@ import Testing
         #expect(problems(minimal, flags: ["store.url": "sqlite:a@b"]).isEmpty)
     }
 
+    /// What stands before its slash could be a port, and all of it would be shown as host and path.
+    @Test func aPasswordWithASlashIsNotTakenForAPath() {
+        let found = problems(minimal, environment: ["AMQP_URL": "amqp://user:12/hush@h"])
+        #expect(
+            found == [
+                "environment variable AMQP_URL: amqp.url: has an @ in its path, percent-encode a / in user or password as %2F "
+                    + "and an @ in the path as %40"
+            ])
+    }
+
     /// Whatever a password stands in, and whatever is wrong with the rest.
     @Test(arguments: [
         "postgres://h?user=u&password=hush", "postgres:host=h password=hush", "host=h password=hush",
