@@ -43,8 +43,8 @@ enum RedisFailure: Error {
                 return .unusable("\(text): set user and password in the store's URL")
             case "NOPERM":
                 return .unusable(
-                    "\(text): the user needs GET, SET, DEL, INCRBY, TIME, ZADD, ZREM, ZRANGEBYSCORE, SCRIPT, EVALSHA and "
-                        + "SELECT on the store's keys")
+                    "\(text): the user needs GET, MGET, SET, DEL, INCRBY, TIME, SCAN, ZADD, ZREM, ZRANGEBYSCORE, SCRIPT, EVALSHA "
+                        + "and SELECT on the store's keys")
             case "READONLY":
                 return .unusable("\(text): name the primary in the store's URL, not a replica")
             case "MOVED", "ASK", "CROSSSLOT":

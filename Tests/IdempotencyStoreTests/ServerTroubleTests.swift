@@ -111,6 +111,33 @@ import Testing
         #expect(try await refusal(place, request(key(2))) == nil)
     }
 
+    /// Whoever grants what the message names has granted enough.
+    @Test func theRightsThatRedisAsksForAreAllThatItTakes() async throws {
+        let (url, user) = (try TestDatabase.redis.url, uniqueName("user"))
+        var parts = try #require(URLComponents(string: url))
+        (parts.user, parts.password) = (user, "x")
+        let place = ServerPlace(kind: .redis, url: try #require(parts.string))
+        try await redisCLI(url, "ACL", "SETUSER", user, "on", ">x", "~*")
+        guard case .unusable(let why) = try await refusal(place) else {
+            Issue.record("expected unusable")
+            return
+        }
+        for word in why.split(whereSeparator: { !$0.isLetter }) where word.count > 2 && word.allSatisfy(\.isUppercase) {
+            guard !["NOPERM", "URL"].contains(word) else { continue }
+            try await redisCLI(url, "ACL", "SETUSER", user, "+\(word.lowercased())")
+        }
+        let store = try place.store()
+        let claim = try #require(try await store.claim(request(key(1))).acquired)
+        #expect(try await store.record(result(.succeeded), for: claim) == .held)
+        let other = try #require(try await store.claim(request(key(2, .delete), issuedAt: start)).acquired)
+        #expect(try await store.release(other, as: .unbound) == .held)
+        _ = try await store.purge(limit: 10)
+        let conversation = ConversationKey(org: someOrg, conversation: "c")
+        #expect(try await store.commands(of: conversation, progress: { _ in }) == [key(1)])
+        await store.close()
+        try await redisCLI(url, "ACL", "DELUSER", user)
+    }
+
     @Test func aReadOnlyPostgresIsTold() async throws {
         let place = try edited(.postgres) { $0.percentEncodedQuery = "options=-cdefault_transaction_read_only%3Don" }
         guard case .unusable(let why) = try await refusal(place) else {
