@@ -24,14 +24,14 @@ import Testing
 
     private func delivery(
         replay: Int = 0, acceptsSecondEffect: Bool = false, issuedAt: Timestamp? = nil, receivedAt: Double = 0,
-        earlierDeliveries: Int = 0
+        earlierDeliveries: Int = 0, policy: OrgPolicy = OrgPolicy()
     ) -> CommandProgress {
         let command = RouteCommand(
             key: Self.key, context: "P_C", conversation: "c1", routingType: "Initial", payload: Array("{}".utf8),
             fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, replay: replay,
             acceptsSecondEffect: acceptsSecondEffect)
         return CommandProgress(
-            command: command, policy: OrgPolicy(),
+            command: command, policy: policy,
             delivery: .init(
                 receivedAt: at(receivedAt).wall, earlierDeliveries: earlierDeliveries, worker: "w",
                 lease: .seconds(60), retention: Self.retention, deliveryLimit: 100),
@@ -159,6 +159,26 @@ import Testing
         var other = delivery()
         _ = claim(&other, at: 4)
         guard case .wait = claim(&progress, at: 5) else { Issue.record("not in progress"); return }
+    }
+
+    /// A platform reads there what became of its route.
+    @Test mutating func whatTheDerivedDeleteWasToldIsNotTheRoutesAnswer() {
+        var policy = OrgPolicy(unknownEffect: .clearThenRoute)
+        policy.retry.attempts = 2
+        var progress = delivery(policy: policy)
+        _ = claim(&progress, at: 0)
+        release(&progress, progress.called(lost, now: at(1), using: &random), at: 1)
+        guard case .clear = claim(&progress, at: 2) else { Issue.record("not cleared"); return }
+        let cleared = CallResult.answered(CallAnswer(status: 202, body: Array(#"{"success":true}"#.utf8)))
+        guard case .call = progress.cleared(cleared, now: at(3), using: &random) else {
+            Issue.record("not called")
+            return
+        }
+        guard case .record(_, let result) = progress.called(refused, now: at(4), using: &random) else {
+            Issue.record("not recorded")
+            return
+        }
+        #expect(result.outcome == .unknown && result.httpStatus == nil && result.response == nil)
     }
 
     /// The issuer's clock is ahead as far as it may be; a duplicate comes at the moment at which the outcome is forgotten.

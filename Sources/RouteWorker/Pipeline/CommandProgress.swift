@@ -453,6 +453,8 @@ struct CommandProgress {
     private mutating func verdict(on result: CallResult, of kind: CommandKind, _ now: Moment) -> Verdict {
         let document = result.document
         switch result {
+        // What the derived delete was told is not the command's answer.
+        case _ where kind != command.key.kind: break
         case .answered(let answer):
             lastStatus = answer.status
             lastResponse = document.map { APIResponse($0) } ?? APIResponse(answer.body)
