@@ -17,6 +17,11 @@ struct Connection: ~Copyable, @unchecked Sendable {
     let user: String
     /// `nil` where the library encrypts, and so has to write itself.
     private var outbox: Outbox?
+    private let lastRead = LastRead()
+
+    private final class LastRead {
+        var at = ContinuousClock.now
+    }
 
     private init(socket: SocketGuard, endpoint: borrowing AMQPEndpoint) throws(AMQPError) {
         guard let state = amqp_new_connection() else {
@@ -188,11 +193,32 @@ struct Connection: ~Copyable, @unchecked Sendable {
     /// -1 once the library has closed it.
     var descriptor: Int32 { amqp_get_sockfd(state) }
 
+    /// Reads the next frame where there may be one. An attempt that finds nothing costs the library two system calls, and
+    /// a turn of a loop would end with one.
+    ///
+    /// - Parameter isReadable: whether the socket has something to read. What is read of it, the library holds until it
+    ///   was asked for; if that was not all, `poll` says so again.
+    /// - Returns: false when there is none.
+    func nextFrame(_ frame: inout amqp_frame_t, isReadable: inout Bool) throws(AMQPError) -> Bool {
+        guard isReadable || mayHoldInput || heartbeatsAreDue else { return false }
+        isReadable = false
+        return try nextFrame(&frame)
+    }
+
+    /// Whether the library holds what was read and not asked for; of what is encrypted, it does not say.
+    private var mayHoldInput: Bool {
+        outbox == nil || amqp_frames_enqueued(state) != 0 || amqp_data_in_buffer(state) != 0
+    }
+
+    /// Well before the library must be called in any case: a peer that is written to, and says nothing, is noticed, too.
+    private var heartbeatsAreDue: Bool { .now - lastRead.at >= longestWait / 2 }
+
     /// Reads the next frame if there is one within the limit; also sends and checks heartbeats.
     /// - Returns: false when there is none.
     func nextFrame(_ frame: inout amqp_frame_t, within limit: Duration? = nil) throws(AMQPError) -> Bool {
         // A null time limit would wait for ever; zero does not wait.
         var interval = limit?.timeInterval ?? timeval()
+        lastRead.at = .now
         let status = amqp_simple_wait_frame_noblock(state, &frame, &interval)
         if status == AMQP_STATUS_OK.rawValue { return true }
         if status == AMQP_STATUS_TIMEOUT.rawValue { return false }

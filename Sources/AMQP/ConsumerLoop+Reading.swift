@@ -5,11 +5,11 @@ import CRabbitMQ
 extension ConsumerLoop {
     /// Reads until nothing is there or the batch is full.
     /// - Returns: whether there may be more.
-    func drain(_ connection: borrowing Connection) throws(AMQPError) -> Bool {
+    func drain(_ connection: borrowing Connection, _ isReadable: inout Bool) throws(AMQPError) -> Bool {
         var frame = amqp_frame_t()
         while true {
             do {
-                guard try connection.nextFrame(&frame) else { return false }
+                guard try connection.nextFrame(&frame, isReadable: &isReadable) else { return false }
             } catch {
                 if error == .unreadable { rejectUnread(frame.channel, connection) }
                 throw error

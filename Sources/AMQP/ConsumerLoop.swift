@@ -112,7 +112,7 @@ final class ConsumerLoop {
             // Looked at before the settlements are taken: what was settled before the close is sent before it.
             let phase = shared.lifecycle.phase
             if isReadable { shared.state.withLock { $0.status.lastHeard = .now } }
-            let hasMore = try drain(connection)
+            let hasMore = try drain(connection, &isReadable)
             if !hasMore { numbers.drained() }
             if !batch.isEmpty {
                 let deliveries = batch

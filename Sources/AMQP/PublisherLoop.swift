@@ -134,7 +134,7 @@ final class PublisherLoop {
             // Looked at before the queue is taken: what was given before the close is published before it.
             let phase = shared.lifecycle.phase
             if isReadable { shared.state.withLock { $0.status.lastHeard = .now } }
-            try drain(connection)
+            try drain(connection, &isReadable)
             takeIncoming()
             expire()
             let hasMore: Bool
@@ -276,9 +276,9 @@ final class PublisherLoop {
 
     // MARK: Reading
 
-    private func drain(_ connection: borrowing Connection) throws(AMQPError) {
+    private func drain(_ connection: borrowing Connection, _ isReadable: inout Bool) throws(AMQPError) {
         var frame = amqp_frame_t()
-        while try connection.nextFrame(&frame) {
+        while try connection.nextFrame(&frame, isReadable: &isReadable) {
             try take(frame, connection)
             connection.releaseBuffers()
         }
