@@ -1,7 +1,6 @@
 // One connection of librabbitmq: opened, used by one thread at a time, and freed.
 import AMQPMessage
 import CRabbitMQ
-import Glibc
 
 /// Owns an `amqp_connection_state_t`; nothing else frees it.
 ///
@@ -9,7 +8,7 @@ import Glibc
 /// end the process. `@unchecked Sendable`: it has one owner at a time, and neither the library nor the outbox, which is
 /// nobody else's, cares which thread.
 struct Connection: ~Copyable, @unchecked Sendable {
-    private let state: amqp_connection_state_t
+    let state: amqp_connection_state_t
     let socket: SocketGuard
     private(set) var heartbeat: Duration?
     private(set) var rpcTimeout: Duration
@@ -23,7 +22,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
         var at = ContinuousClock.now
     }
 
-    private init(socket: SocketGuard, endpoint: borrowing AMQPEndpoint) throws(AMQPError) {
+    init(socket: SocketGuard, endpoint: borrowing AMQPEndpoint) throws(AMQPError) {
         guard let state = amqp_new_connection() else {
             throw .library(code: AMQP_STATUS_NO_MEMORY.rawValue, text: "no connection could be allocated")
         }
@@ -38,126 +37,12 @@ struct Connection: ~Copyable, @unchecked Sendable {
         amqp_destroy_connection(state)
     }
 
-    /// Connects, shakes hands and logs in; blocks, and without a limit while the host name is resolved.
-    ///
-    /// - Parameter heartbeats: off for connections whose thread is not always there to send them.
-    static func open(
-        _ endpoint: AMQPEndpoint, name: String, heartbeats: Bool = true, socket: SocketGuard
-    ) throws(AMQPError) -> Connection {
-        for text in [endpoint.host, endpoint.user, endpoint.password, endpoint.vhost] where text.utf8.contains(0) {
-            throw .invalidConfiguration("host, user, password and virtual host cannot contain a NUL character")
-        }
-        try WireSize.checkShort(endpoint.vhost, "virtual host")
-        var connection = try Connection(socket: socket, endpoint: endpoint)
-        try connection.connect(endpoint)
-        try connection.login(endpoint, name: name, heartbeats: heartbeats)
-        Watchdog.shared.watch(socket)
-        return connection
-    }
-
-    private mutating func connect(_ endpoint: AMQPEndpoint) throws(AMQPError) {
-        let new: OpaquePointer?
-        if let tls = endpoint.tls {
-            new = try tlsSocket(tls)
-        } else {
-            new = amqp_tcp_socket_new(state)
-        }
-        guard let new else {
-            throw .library(code: AMQP_STATUS_NO_MEMORY.rawValue, text: "no socket could be allocated")
-        }
-        var timeout = endpoint.connectionTimeout.timeInterval
-        let status = amqp_socket_open_noblock(new, endpoint.host, Int32(endpoint.port), &timeout)
-        if status != 0 { throw Self.connectError(status, endpoint) }
-
-        let descriptor = amqp_get_sockfd(state)
-        socket.attach(descriptor)
-        // Best effort, each of them: a peer that is gone without a word is noticed by heartbeats, too.
-        _ = crabbitmq_tcp_user_timeout(descriptor, 30_000)
-        _ = crabbitmq_send_timeout(descriptor, 30)
-        _ = crabbitmq_keepalive(descriptor, 30)
-    }
-
-    private func tlsSocket(_ tls: TLSSettings) throws(AMQPError) -> OpaquePointer? {
-        guard let new = amqp_ssl_socket_new(state) else { return nil }
-        guard let authorities = tls.certificateAuthorities ?? Self.systemAuthorities() else {
-            throw .invalidConfiguration("no system CA bundle was found; name a CA file (cacertfile)")
-        }
-        if amqp_ssl_socket_set_cacert(new, authorities) != 0 { throw .tls(.unusableFile(authorities)) }
-        if let certificate = tls.certificate, let key = tls.privateKey,
-            amqp_ssl_socket_set_key(new, certificate, key) != 0
-        {
-            throw .tls(.unusableFile("\(certificate)' with key '\(key)"))
-        }
-        amqp_ssl_socket_set_verify_peer(new, 1)
-        amqp_ssl_socket_set_verify_hostname(new, tls.checksHostName ? 1 : 0)
-        let status = amqp_ssl_socket_set_ssl_versions(new, AMQP_TLSv1_2, AMQP_TLSvLATEST)
-        if status != 0 { throw Self.libraryError(status) }
-        return new
-    }
-
-    /// librabbitmq knows no default bundle. Debian, Fedora, openSUSE and Alpine keep theirs here.
-    private static func systemAuthorities() -> String? {
-        let files = [
-            "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-            "/etc/ssl/cert.pem",
-        ]
-        return files.first { access($0, R_OK) == 0 }
-    }
-
-    private static func connectError(_ status: Int32, _ endpoint: AMQPEndpoint) -> AMQPError {
-        func unreachable(_ reason: String) -> AMQPError {
-            .unreachable(host: endpoint.host, port: endpoint.port, reason: reason)
-        }
-        return switch status {
-        case AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED.rawValue: unreachable("the host name cannot be resolved")
-        case AMQP_STATUS_SOCKET_ERROR.rawValue, AMQP_STATUS_TCP_ERROR.rawValue:
-            unreachable("connection refused or no route")
-        case AMQP_STATUS_TIMEOUT.rawValue: .timeout("connecting to \(endpoint.host):\(endpoint.port)")
-        case AMQP_STATUS_SSL_PEER_VERIFY_FAILED.rawValue: .tls(.untrustedCertificate)
-        case AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED.rawValue: .tls(.hostNameMismatch(endpoint.host))
-        case AMQP_STATUS_SSL_CONNECTION_FAILED.rawValue, AMQP_STATUS_SSL_ERROR.rawValue: .tls(.handshake)
-        default: libraryError(status)
-        }
-    }
-
-    private mutating func login(_ endpoint: AMQPEndpoint, name: String, heartbeats: Bool) throws(AMQPError) {
-        var handshake = endpoint.connectionTimeout.timeInterval
-        amqp_set_handshake_timeout(state, &handshake)
-        setRPCTimeout(endpoint.rpcTimeout)
-
-        let arena = Arena()
-        // librabbitmq announces some of these by itself, but not connection.blocked.
-        let capabilities: FieldTable = [
-            "connection.blocked": .boolean(true), "consumer_cancel_notify": .boolean(true),
-            "publisher_confirms": .boolean(true), "authentication_failure_close": .boolean(true),
-            "basic.nack": .boolean(true),
-        ]
-        var properties = arena.table([
-            "connection_name": .string(name), "product": .string("route-worker"), "capabilities": .table(capabilities),
-        ])
-        let seconds = heartbeats ? Int32(min(endpoint.heartbeat.components.seconds, 65_535)) : 0
-        let reply = crabbitmq_login_plain(
-            state, endpoint.vhost, Int32(frameMax), seconds, &properties, endpoint.user, endpoint.password)
-        do {
-            try check(reply, on: 0, "logging in")
-        } catch {
-            throw Self.loginError(error.error, endpoint)
-        }
-        let negotiated = amqp_get_heartbeat(state)
-        heartbeat = negotiated > 0 ? .seconds(negotiated) : nil
+    /// Takes over what was agreed on as it logged in.
+    mutating func opened(encrypted: Bool) {
+        let seconds = amqp_get_heartbeat(state)
+        heartbeat = seconds > 0 ? .seconds(seconds) : nil
         frameMax = Int(amqp_get_frame_max(state))
-        if endpoint.tls == nil { outbox = Outbox(frameMax: frameMax) }
-    }
-
-    private static func loginError(_ error: AMQPError, _ endpoint: AMQPEndpoint) -> AMQPError {
-        switch error {
-        case .accessRefused(let text) where text.contains("Login was refused") || text.contains("user '"):
-            text.contains("vhost") ? error : .authenticationRefused(user: endpoint.user)
-        case .accessRefused: .authenticationRefused(user: endpoint.user)
-        case .connectionClosed(530, let text):
-            text.contains("not found") ? .vhostMissing(endpoint.vhost) : .accessRefused(text)
-        default: error
-        }
+        if !encrypted { outbox = Outbox(frameMax: frameMax) }
     }
 
     /// Takes in frames up to 1 MiB, whatever was agreed: a broker puts a message's headers into one frame together with
@@ -408,7 +293,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
         throw .channel(code == 403 ? .accessRefused(text) : .channelClosed(code: code, text: text))
     }
 
-    private func check(_ reply: amqp_rpc_reply_t, on channel: UInt16, _ what: String) throws(Failure) {
+    func check(_ reply: amqp_rpc_reply_t, on channel: UInt16, _ what: String) throws(Failure) {
         switch reply.reply_type {
         case AMQP_RESPONSE_NORMAL: return
         case AMQP_RESPONSE_SERVER_EXCEPTION:
@@ -427,7 +312,7 @@ struct Connection: ~Copyable, @unchecked Sendable {
         }
     }
 
-    private static func libraryError(_ status: Int32) -> AMQPError {
+    static func libraryError(_ status: Int32) -> AMQPError {
         switch status {
         case AMQP_STATUS_CONNECTION_CLOSED.rawValue, AMQP_STATUS_SOCKET_CLOSED.rawValue:
             .connectionLost("the broker closed the socket")
