@@ -10,7 +10,10 @@ import CRabbitMQ
 struct Connection: ~Copyable, @unchecked Sendable {
     let state: amqp_connection_state_t
     let socket: SocketGuard
-    private(set) var heartbeat: Duration?
+    /// Half a heartbeat, so that the library is called in time to send one.
+    private(set) var longestWait = Duration.seconds(10)
+    /// Less than that: a peer that is written to all the time, and says nothing, is to be noticed, too.
+    private var longestSilence = Duration.seconds(5)
     private(set) var rpcTimeout: Duration
     private(set) var frameMax = Int(AMQP_DEFAULT_FRAME_SIZE)
     let user: String
@@ -40,7 +43,8 @@ struct Connection: ~Copyable, @unchecked Sendable {
     /// Takes over what was agreed on as it logged in.
     mutating func opened(encrypted: Bool) {
         let seconds = amqp_get_heartbeat(state)
-        heartbeat = seconds > 0 ? .seconds(seconds) : nil
+        if seconds > 0 { longestWait = .milliseconds(500 * seconds) }
+        longestSilence = longestWait / 2
         frameMax = Int(amqp_get_frame_max(state))
         if !encrypted { outbox = Outbox(frameMax: frameMax) }
     }
@@ -85,8 +89,11 @@ struct Connection: ~Copyable, @unchecked Sendable {
     ///   was asked for; if that was not all, `poll` says so again.
     /// - Returns: false when there is none.
     func nextFrame(_ frame: inout amqp_frame_t, isReadable: inout Bool) throws(AMQPError) -> Bool {
-        guard isReadable || mayHoldInput || heartbeatsAreDue else { return false }
-        isReadable = false
+        if isReadable || !mayHoldInput {
+            guard isReadable || .now - lastRead.at >= longestSilence else { return false }
+            isReadable = false
+            lastRead.at = .now
+        }
         return try nextFrame(&frame)
     }
 
@@ -95,15 +102,11 @@ struct Connection: ~Copyable, @unchecked Sendable {
         outbox == nil || amqp_frames_enqueued(state) != 0 || amqp_data_in_buffer(state) != 0
     }
 
-    /// Well before the library must be called in any case: a peer that is written to, and says nothing, is noticed, too.
-    private var heartbeatsAreDue: Bool { .now - lastRead.at >= longestWait / 2 }
-
     /// Reads the next frame if there is one within the limit; also sends and checks heartbeats.
     /// - Returns: false when there is none.
     func nextFrame(_ frame: inout amqp_frame_t, within limit: Duration? = nil) throws(AMQPError) -> Bool {
         // A null time limit would wait for ever; zero does not wait.
         var interval = limit?.timeInterval ?? timeval()
-        lastRead.at = .now
         let status = amqp_simple_wait_frame_noblock(state, &frame, &interval)
         if status == AMQP_STATUS_OK.rawValue { return true }
         if status == AMQP_STATUS_TIMEOUT.rawValue { return false }
@@ -112,9 +115,6 @@ struct Connection: ~Copyable, @unchecked Sendable {
 
     /// Ends the life of what the last frame points to, and of everything an RPC returned.
     func releaseBuffers() { amqp_maybe_release_buffers(state) }
-
-    /// Half a heartbeat, so that the library is called in time to send one.
-    var longestWait: Duration { heartbeat.map { $0 / 2 } ?? .seconds(10) }
 
     // MARK: Sending
 

@@ -91,6 +91,8 @@ struct BatchQueue<Waiter> {
         if operations.count <= maximumBatch {
             swap(&batch, &operations)
             swap(&inFlight, &waits)
+            // The next batch is likely to be as large.
+            operations.reserveCapacity(batch.count)
         } else {
             batch = Array(operations.prefix(maximumBatch))
             operations.removeFirst(maximumBatch)

@@ -75,12 +75,13 @@ struct RedisPipeline {
 extension [UInt8] {
     mutating func append(decimal number: Int64) {
         if number < 0 { append(UInt8(ascii: "-")) }
-        append(digits: number.magnitude)
-    }
-
-    private mutating func append(digits number: UInt64) {
-        if number >= 10 { append(digits: number / 10) }
-        append(UInt8(ascii: "0") + UInt8(number % 10))
+        let start = count
+        var rest = number.magnitude
+        repeat {
+            append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        self[start...].reverse()
     }
 }
 

@@ -30,6 +30,13 @@ import Testing
                 == "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$5\r\npåss\r\n*3\r\n$4\r\nMGET\r\n$3\r\nabc\r\n$0\r\n\r\n")
     }
 
+    @Test(arguments: [0, 7, 10, 99, 100, -1, -120, .max, .min] as [Int64])
+    func numbersAreWrittenAsDigits(_ number: Int64) {
+        var bytes = Array("x".utf8)
+        bytes.append(decimal: number)
+        #expect(String(decoding: bytes, as: UTF8.self) == "x\(number)")
+    }
+
     @Test func everyKindOfReplyIsRead() throws {
         let text =
             ":-7\r\n+OK\r\n-ERR no\r\n$-1\r\n*-1\r\n$0\r\n\r\n$4\r\na\r\nb\r\n*3\r\n$1\r\nx\r\n$-1\r\n*1\r\n:2\r\n*0\r\n"
