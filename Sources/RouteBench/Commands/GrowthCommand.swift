@@ -8,13 +8,13 @@ struct GrowthCommand: AsyncParsableCommand {
         commandName: "growth",
         abstract: "Fills SQLite and PostgreSQL with RequestIds and measures claims, records and purges on the way.",
         discussion: """
-            The rows are written by SQL in the store's own format, with random RequestIds as a platform makes them. At every
-            level new commands are claimed and recorded, 64 at a time, and rows whose retention is over are purged. Ten
-            million rows take about 4 GB of disk for each store and some minutes.
+            The rows are written by SQL in the store's own format. At every level new commands are claimed and recorded, 64
+            at a time, and rows whose retention is over are purged; first with random RequestIds, then with such that begin
+            with the time. Ten million rows take about 4 GB of disk and some minutes, four times.
 
             EXAMPLES
               RouteBench growth --rows 10000000 --svg growth.svg
-              RouteBench growth --rows 100000 --store sqlite
+              RouteBench growth --rows 100000 --store sqlite --ids time
             """)
 
     @Option(help: "Stored RequestIds at the end.")
@@ -22,6 +22,9 @@ struct GrowthCommand: AsyncParsableCommand {
 
     @Option(help: "sqlite or postgres; may be given several times. Both by default.")
     var store: [StoreKind] = [.sqlite, .postgres]
+
+    @Option(help: "random (UUIDs of version 4) or time (version 7); may be given several times. Both by default.")
+    var ids: [RequestIDKind] = RequestIDKind.allCases
 
     @Option(help: "Commands claimed and recorded at every level.")
     var commands = 20_000
@@ -44,23 +47,23 @@ struct GrowthCommand: AsyncParsableCommand {
         let folder = try BenchFolder()
         var report = GrowthReport()
         say(report.machine.summary)
-        print("store     rows stored  wall µs a command  CPU µs a command  purge µs a row")
+        print("store     ids     rows stored  wall µs a command  CPU µs a command  purge µs a row")
         for kind in store {
-            let target: any GrowthTarget =
-                kind == .sqlite
-                ? try SQLiteGrowth(path: folder.newPath("store.db")) : try PostgresGrowth(servers)
-            var stored = 0
-            for level in [0, rows / 10, rows / 4, rows / 2, rows] {
-                let point = try await GrowthRun(target, servers, kind).measure(
-                    at: level, adding: level - stored, commands: commands)
-                stored = level
-                report.points.append(point)
-                let figures = String(
-                    format: "  %11d  %17.1f  %16.1f  %14.1f", point.rows, point.wallMicroseconds,
-                    point.processorMicroseconds, point.purgeMicroseconds)
-                print(kind.rawValue.padding(toLength: 8, withPad: " ", startingAt: 0) + figures)
+            for ids in ids {
+                let target: any GrowthTarget =
+                    kind == .sqlite
+                    ? try SQLiteGrowth(path: folder.newPath("store.db"), ids: ids)
+                    : try PostgresGrowth(servers, ids: ids)
+                var stored = 0
+                for level in [0, rows / 10, rows / 4, rows / 2, rows] {
+                    let point = try await GrowthRun(target, servers, kind, ids).measure(
+                        at: level, adding: level - stored, commands: commands)
+                    stored = level
+                    report.points.append(point)
+                    print(point.line)
+                }
+                try await target.close()
             }
-            await target.close()
         }
         if let json { try JSONEncoder.readable.encode(report).write(to: URL(fileURLWithPath: json)) }
         if let svg { try report.svg.write(toFile: svg, atomically: true, encoding: .utf8) }

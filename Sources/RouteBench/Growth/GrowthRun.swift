@@ -6,12 +6,22 @@ import RoutingContract
 
 struct GrowthPoint: Codable, Sendable {
     var store: StoreKind
+    var ids: RequestIDKind
     /// Stored before the commands were measured.
     var rows: Int
     var wallMicroseconds: Double
     /// Of this process and of the store's server together.
     var processorMicroseconds: Double
     var purgeMicroseconds: Double
+
+    /// As the command's table has it.
+    var line: String {
+        let names = [store.rawValue, ids.rawValue].map { $0.padding(toLength: 8, withPad: " ", startingAt: 0) }
+        return names.joined(separator: "  ")
+            + String(
+                format: "  %11d  %17.1f  %16.1f  %14.1f", rows, wallMicroseconds, processorMicroseconds,
+                purgeMicroseconds)
+    }
 }
 
 /// Measures one target at one level.
@@ -21,19 +31,21 @@ struct GrowthRun {
     private let target: any GrowthTarget
     private let servers: Servers
     private let kind: StoreKind
-    private let load = CommandLoad(queue: "")
+    private let ids: RequestIDKind
+    private let seed = UInt64.random(in: .min ... .max)
 
-    init(_ target: any GrowthTarget, _ servers: Servers, _ kind: StoreKind) {
+    init(_ target: any GrowthTarget, _ servers: Servers, _ kind: StoreKind, _ ids: RequestIDKind) {
         self.target = target
         self.servers = servers
         self.kind = kind
+        self.ids = ids
     }
 
     /// - Parameter missing: rows that are to be added to reach the level.
     func measure(at level: Int, adding missing: Int, commands: Int) async throws -> GrowthPoint {
         let store = target.store
         if missing > 0 {
-            say("\(kind.rawValue): adding \(missing) rows")
+            say("\(kind.rawValue), \(ids.rawValue): adding \(missing) rows")
             try await target.add(missing, isDue: false)
         }
         // Once before it counts, so that the pages that everybody needs are read.
@@ -49,7 +61,7 @@ struct GrowthRun {
         let purgeEnded = monotonicNow()
         guard purged == Self.dueRows else { throw BenchFailure("purged \(purged) rows instead of \(Self.dueRows)") }
         return GrowthPoint(
-            store: kind, rows: level, wallMicroseconds: Double(ended - began) / 1e3 / Double(commands),
+            store: kind, ids: ids, rows: level, wallMicroseconds: Double(ended - began) / 1e3 / Double(commands),
             processorMicroseconds: (after - before).total * 1e6 / Double(commands),
             purgeMicroseconds: Double(purgeEnded - purgeBegan) / 1e3 / Double(purged))
     }
@@ -59,12 +71,13 @@ struct GrowthRun {
     }
 
     private func claimAndRecord(_ range: Range<Int>, _ store: any IdempotencyStore) async throws {
-        let load = load
+        let (ids, seed) = (ids, seed)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for lane in 0..<Self.concurrency {
                 group.addTask {
                     for index in stride(from: range.lowerBound + lane, to: range.upperBound, by: Self.concurrency) {
-                        try await Self.claimAndRecord(load.requestID(index), nonce: UInt64(index), store)
+                        let id = ids.requestID(seed &+ UInt64(index), at: StoreClock.system.now())
+                        try await Self.claimAndRecord(id, nonce: UInt64(index), store)
                     }
                 }
             }

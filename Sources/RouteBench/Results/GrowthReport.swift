@@ -29,19 +29,26 @@ struct GrowthReport: Codable, Sendable {
         svg += "<text x='\(left - 4)' y='88' text-anchor='end'>\(most.formatted(0))</text>\n"
         svg += "<text x='\(Double(left) + width)' y='\(bottom + 18)' text-anchor='end'>\(Int(rows)) rows</text>\n"
         for (kind, colour) in [(StoreKind.sqlite, "#3b6ea5"), (.postgres, "#a5563b")] {
-            let own = points.filter { $0.store == kind }
-            guard let last = own.last else { continue }
-            let places = own.map { point in
-                (x: Double(left) + Double(point.rows) / rows * width, y: bottom - point[keyPath: value] / most * height)
+            for ids in RequestIDKind.allCases {
+                let own = points.filter { $0.store == kind && $0.ids == ids }
+                guard let last = own.last else { continue }
+                let places = own.map { point in
+                    (
+                        x: Double(left) + Double(point.rows) / rows * width,
+                        y: bottom - point[keyPath: value] / most * height
+                    )
+                }
+                let line = places.map { "\($0.x.formatted(1)),\($0.y.formatted(1))" }.joined(separator: " ")
+                let dashes = ids == .time ? " stroke-dasharray='5 3'" : ""
+                svg += "<polyline points='\(line)' stroke='\(colour)' stroke-width='2' fill='none'\(dashes)/>\n"
+                for place in places {
+                    let (x, y) = (place.x.formatted(1), place.y.formatted(1))
+                    svg += "<circle cx='\(x)' cy='\(y)' r='3' fill='\(colour)'/>\n"
+                }
+                let y = bottom - last[keyPath: value] / most * height - 8
+                svg += "<text x='\(Double(left) + width)' y='\(y.formatted(0))' fill='\(colour)' text-anchor='end'>"
+                svg += "\(kind.rawValue), \(ids.rawValue)</text>\n"
             }
-            let line = places.map { "\($0.x.formatted(1)),\($0.y.formatted(1))" }.joined(separator: " ")
-            svg += "<polyline points='\(line)' stroke='\(colour)' stroke-width='2' fill='none'/>\n"
-            for place in places {
-                svg += "<circle cx='\(place.x.formatted(1))' cy='\(place.y.formatted(1))' r='3' fill='\(colour)'/>\n"
-            }
-            let y = bottom - last[keyPath: value] / most * height - 8
-            svg += "<text x='\(Double(left) + width)' y='\(y.formatted(0))' fill='\(colour)' text-anchor='end'>"
-            svg += "\(kind.rawValue)</text>\n"
         }
         return svg
     }
