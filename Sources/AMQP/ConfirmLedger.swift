@@ -20,51 +20,47 @@ enum BrokerAnswer: Equatable {
 /// The unconfirmed publishes of one channel in confirm mode, whose sequence numbers count up from 1.
 struct ConfirmLedger<Waiter> {
     struct Entry {
-        /// `nil` once the waiter has been told something else, such as that its time is over.
-        var waiter: Waiter?
-        var key: ReturnKey?
-        var bytes: Int
+        let waiter: Waiter
+        let key: ReturnKey?
+        let bytes: Int
         var returned: (code: UInt16, text: String)?
-        var isResolved = false
     }
 
-    private var entries: [Entry] = []
-    /// Entries before this are resolved; removed in larger pieces.
+    /// `nil` once the waiter was told what became of its message, or that its time is over.
+    private var entries: [Entry?] = []
+    /// Nobody waits for those before this; removed in larger pieces.
     private var head = 0
     /// The sequence number of `entries[head]`.
     private var firstSequence: UInt64 = 1
     private var sequenceOfKey: [ReturnKey: UInt64] = [:]
+    /// How many are waited for, and their bytes.
     private(set) var count = 0
     private(set) var bytes = 0
+    /// Whether the broker may still have something to say of messages that nobody waits for any more.
+    private(set) var hasAbandoned = false
 
     var isEmpty: Bool { count == 0 }
 
-    /// Whether a mandatory message with this key is in flight: a second one must wait, or a return could not be told
-    /// to be the one's or the other's. Not for one that nobody waits for any more: a queue that answers to nothing would
-    /// hold up all others.
-    func isInFlight(_ key: ReturnKey) -> Bool {
-        guard let sequence = sequenceOfKey[key], let index = index(of: sequence) else { return false }
-        return entries[index].waiter != nil
-    }
+    /// How many messages it keeps an entry of, whether they are waited for or stand behind one that is.
+    var remembered: Int { entries.count - head }
 
-    /// - Parameter key: given for mandatory messages. Returns are taken for those of the last one that has it.
+    /// Whether a mandatory message with this key is waited for: a second one must wait, or a return could not be told
+    /// to be the one's or the other's.
+    func isInFlight(_ key: ReturnKey) -> Bool { sequenceOfKey[key] != nil }
+
+    /// - Parameter key: given for mandatory messages; not ``isInFlight(_:)``.
     mutating func published(_ waiter: Waiter, key: ReturnKey?, bytes: Int) {
-        if let key {
-            let sequence = firstSequence + UInt64(entries.count - head)
-            if let former = sequenceOfKey.updateValue(sequence, forKey: key), let index = index(of: former) {
-                entries[index].key = nil
-            }
-        }
+        if let key { sequenceOfKey[key] = firstSequence + UInt64(entries.count - head) }
         entries.append(Entry(waiter: waiter, key: key, bytes: bytes))
         count += 1
         self.bytes += bytes
     }
 
     /// The broker returns a message before it acks it; the ack then resolves it.
-    /// - Returns: false when no such message is in flight.
+    /// - Returns: false when no such message was published.
     mutating func returned(_ key: ReturnKey, code: UInt16, text: String) -> Bool {
-        guard let sequence = sequenceOfKey[key], let index = index(of: sequence) else { return false }
-        entries[index].returned = (code, text)
+        guard let sequence = sequenceOfKey[key], let index = index(of: sequence) else { return hasAbandoned }
+        entries[index]?.returned = (code, text)
         return true
     }
 
@@ -77,32 +73,35 @@ struct ConfirmLedger<Waiter> {
         let last = multiple && sequence == 0 ? next - 1 : sequence
         guard last < next else { return false }
         if multiple {
-            while head < entries.count, firstSequence <= last { resolveFirst(isNack: isNack, resolve) }
+            while head < entries.count, firstSequence <= last {
+                tell(takeEntry(at: head), isNack: isNack, resolve)
+                dropFirst()
+            }
         } else {
             guard sequence > 0 else { return false }
-            if let index = index(of: sequence) { self.resolve(index, isNack: isNack, resolve) }
-            while head < entries.count, entries[head].isResolved { dropFirst() }
+            if let index = index(of: sequence) { tell(takeEntry(at: index), isNack: isNack, resolve) }
         }
-        compact()
+        dropDone()
         return true
     }
 
-    /// Takes out every waiter that `isOver` says so of; its message stays in flight.
+    /// Forgets every message that `isOver` says so of, after its waiter was told. Its confirm may come all the same, and is
+    /// then nobody's: kept, those of a queue that confirms nothing would fill the window, and memory.
     mutating func abandon(where isOver: (Waiter) -> Bool, _ tell: (Waiter) -> Void) {
         for index in head..<entries.count {
-            guard let waiter = entries[index].waiter, isOver(waiter) else { continue }
-            entries[index].waiter = nil
+            guard let waiter = entries[index]?.waiter, isOver(waiter) else { continue }
+            _ = takeEntry(at: index)
+            hasAbandoned = true
             tell(waiter)
         }
+        dropDone()
     }
 
     /// Forgets everything, telling each waiter in order of publishing. Sequence numbers start again from 1.
     mutating func failAll(_ tell: (Waiter, Entry) -> Void) {
         let all = entries[head...]
         self = ConfirmLedger()
-        for entry in all where !entry.isResolved {
-            if let waiter = entry.waiter { tell(waiter, entry) }
-        }
+        for case let entry? in all { tell(entry.waiter, entry) }
     }
 
     private func index(of sequence: UInt64) -> Int? {
@@ -110,9 +109,21 @@ struct ConfirmLedger<Waiter> {
         return head + Int(sequence - firstSequence)
     }
 
-    private mutating func resolveFirst(isNack: Bool, _ resolve: (Waiter, BrokerAnswer) -> Void) {
-        self.resolve(head, isNack: isNack, resolve)
-        dropFirst()
+    private mutating func takeEntry(at index: Int) -> Entry? {
+        guard let entry = entries[index].take() else { return nil }
+        if let key = entry.key { sequenceOfKey[key] = nil }
+        count -= 1
+        bytes -= entry.bytes
+        return entry
+    }
+
+    private func tell(_ entry: Entry?, isNack: Bool, _ resolve: (Waiter, BrokerAnswer) -> Void) {
+        guard let entry else { return }
+        if let returned = entry.returned {
+            resolve(entry.waiter, .returned(code: returned.code, text: returned.text))
+        } else {
+            resolve(entry.waiter, isNack ? .nacked : .confirmed)
+        }
     }
 
     private mutating func dropFirst() {
@@ -120,23 +131,8 @@ struct ConfirmLedger<Waiter> {
         firstSequence += 1
     }
 
-    private mutating func resolve(_ index: Int, isNack: Bool, _ resolve: (Waiter, BrokerAnswer) -> Void) {
-        if entries[index].isResolved { return }
-        let waiter = entries[index].waiter
-        let returned = entries[index].returned
-        if let key = entries[index].key { sequenceOfKey[key] = nil }
-        count -= 1
-        bytes -= entries[index].bytes
-        entries[index] = Entry(waiter: nil, key: nil, bytes: 0, returned: nil, isResolved: true)
-        guard let waiter else { return }
-        if let returned {
-            resolve(waiter, .returned(code: returned.code, text: returned.text))
-        } else {
-            resolve(waiter, isNack ? .nacked : .confirmed)
-        }
-    }
-
-    private mutating func compact() {
+    private mutating func dropDone() {
+        while head < entries.count, entries[head] == nil { dropFirst() }
         if head == entries.count {
             entries.removeAll(keepingCapacity: true)
             head = 0

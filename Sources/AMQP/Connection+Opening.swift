@@ -110,6 +110,8 @@ extension Connection {
             throw Self.loginError(error.error, endpoint)
         }
         opened(encrypted: endpoint.tls != nil)
+        // AMQP 0-9-1 §1.2: frames of 4096 bytes are the least that both sides must take.
+        guard frameMax >= 4096 else { throw .protocolViolation("the broker wants frames of \(frameMax) bytes at most") }
     }
 
     private static func loginError(_ error: AMQPError, _ endpoint: AMQPEndpoint) -> AMQPError {

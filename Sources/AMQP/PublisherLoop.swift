@@ -352,7 +352,7 @@ final class PublisherLoop {
     /// the failed ones again would do so for ever: so the guilty one must be found and refused.
     private func channelClosed(code: UInt16, text: String, isPublish: Bool) {
         let error: AMQPError = code == 403 ? .accessRefused(text) : .channelClosed(code: code, text: text)
-        let isOnlyOne = ledger.count == 1
+        let isOnlyOne = ledger.count == 1 && !ledger.hasAbandoned
         var isFound = false
         var innocent = 0
         ledger.failAll { outgoing, entry in

@@ -198,15 +198,41 @@ import Testing
         #expect(transcript.taken() == [.answer("a", .confirmed)])
     }
 
-    @Test func abandonedStaysInFlight() {
+    @Test func whatIsAbandonedCountsNoMore() {
         var transcript = Transcript()
         transcript.publish("a", "b", "c")
         var over: [String] = []
         transcript.ledger.abandon(where: { $0 == "b" }) { over.append($0) }
         #expect(over == ["b"])
-        #expect(transcript.ledger.count == 3)
+        #expect(transcript.ledger.count == 2 && transcript.ledger.bytes == 20)
+        // Its own confirm is nobody's.
+        #expect(transcript.confirm(2) == true)
         #expect(transcript.confirm(3, multiple: true) == true)
         #expect(transcript.taken() == [.answer("a", .confirmed), .answer("c", .confirmed)])
+        #expect(transcript.confirm(4) == false)
+    }
+
+    @Test func aQueueThatConfirmsNothingFillsNeitherWindowNorMemory() {
+        var transcript = Transcript()
+        for round in 0..<5000 {
+            let first = UInt64(2 * round + 1)
+            transcript.publish("stuck \(round)", mandatory: true)
+            transcript.publish("well \(round)", mandatory: true)
+            #expect(transcript.confirm(first + 1) == true)
+            transcript.ledger.abandon(where: { $0.hasPrefix("stuck") }) { _ in }
+            #expect(transcript.ledger.isEmpty && transcript.ledger.remembered == 0)
+        }
+        #expect(transcript.taken().count == 5000)
+    }
+
+    /// A broker that had stopped says late that there was no way for a message.
+    @Test func aReturnOfWhatWasAbandonedIsNoViolation() {
+        var transcript = Transcript()
+        transcript.publish("a", "b", mandatory: true)
+        transcript.ledger.abandon(where: { $0 == "a" }) { _ in }
+        #expect(transcript.bringBack("a") == true)
+        #expect(transcript.confirm(2, multiple: true) == true)
+        #expect(transcript.taken() == [.answer("b", .confirmed)])
     }
 
     @Test func anotherWithTheKeyOfAnAbandonedOneMayBePublished() {
