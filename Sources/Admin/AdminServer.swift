@@ -1,5 +1,5 @@
 // The admin port: a small HTTP/1.1 server on a thread of its own, so that it answers while the worker's event loop stands
-// still. NIO alone, without Hummingbird, which the sandbox uses: the calls to Salesforce have brought NIOHTTP1 along, so
+// still. NIO alone, without Hummingbird, which the sandbox uses: the way through proxies has brought NIOHTTP1 along, so
 // that it costs a thread and little memory, and no pool of threads that others share stands between a probe and its answer.
 
 public import Logging
