@@ -312,8 +312,8 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "AMQP", "AMQPMessage", "CommandClient", "DeadLetters", "Failpoints", "FleetControls",
-                "IdempotencyStore", "InteractionSandbox", "RouteWorker", "RoutingContract", "TestSupport",
-                "route-worker",
+                "IdempotencyStore", "InteractionSandbox", "RouteWorker", "RoutingContract", "SQLiteIdempotencyStore",
+                "TestSupport", "route-worker",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -101,6 +101,13 @@ public struct Resolver: Sendable {
                 replay: command.replay, acceptsSecondEffect: true, lease: lease, worker: by, nonce: nonce)
             request.delivery.receivedAt = now
             switch try await store.claim(request) {
+            case .interrupted(let claim) where resolution == .failed:
+                // What was seen before that call says nothing of it. Given back, so that whoever has looked can resolve it.
+                _ = try await store.release(
+                    claim, as: .forRetry(attempts: claim.attempts + 1, mayHaveTakenEffect: true))
+                throw OperatorError.refused(
+                    "somebody has taken it up since then and broke off, perhaps in a call that took effect: look again, "
+                        + "then resolve it")
             case .acquired(let claim), .interrupted(let claim), .superseded(let claim):
                 let result = resolution.result(for: letter, why: why, by: by, now: now)
                 switch try await store.record(result, for: claim) {

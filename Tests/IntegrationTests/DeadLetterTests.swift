@@ -6,8 +6,10 @@ import CommandClient
 import DeadLetters
 import Failpoints
 import Foundation
+import IdempotencyStore
 import InteractionSandbox
 import RoutingContract
+import SQLiteIdempotencyStore
 import TestSupport
 import Testing
 
@@ -231,6 +233,11 @@ struct DeadLetterTests {
             try await harness.send([gone])
             try await until("its dead letter") { try await harness.ready(in: harness.deadLetters) == 4 }
             #expect(await worker.stop() == .code(0))
+            // Somebody else took its replay up, and died.
+            try await claimForAnInstant(gone, in: harness)
+            run = try await self.run(
+                harness, "resolve", gone.id, "--org", "globex", "--as", "failed", "--reason", "no routing")
+            #expect(run.exit == .code(1) && run.error.contains("look again"), "\(run.output)\(run.error)")
             run = try await self.run(
                 harness, "resolve", gone.id, "--org", "globex", "--command", "route", "--as", "failed", "--reason",
                 "no routing")
@@ -260,6 +267,21 @@ struct DeadLetterTests {
             run = try await self.run(harness, "list")
             #expect(run.exit == .code(1) && run.error.contains("topology declare"), "\(run.error)")
         }
+    }
+
+    /// Claims a command's replay as a worker does that dies soon after.
+    private func claimForAnInstant(_ command: CommandSpec, in harness: WorkerHarness) async throws {
+        let store = BatchingIdempotencyStore(try SQLiteStoreBackend(path: harness.folder.path("store.db")))
+        let key = CommandKey(
+            org: try #require(OrgID("00D000000000002AAA")), kind: .route, request: try #require(RequestID(command.id)))
+        let record = try #require(try await store.find(key))
+        let claim = try await store.claim(
+            ClaimRequest(
+                key: key, fingerprint: record.fingerprint, conversation: "c", replay: 1, acceptsSecondEffect: true,
+                lease: .milliseconds(1), worker: "gone"))
+        let isAcquired = if case .acquired = claim { true } else { false }
+        #expect(isAcquired, "\(claim)")
+        await store.close()
     }
 
     @Test("A look beside somebody who does not heed the lock is not taken for the whole")
