@@ -99,7 +99,7 @@ let package = Package(
         .target(
             name: "Admin",
             dependencies: [
-                "PrometheusMetrics", "RouteWorker", "WorkerLog",
+                "LoopSupport", "PrometheusMetrics", "RouteWorker", "WorkerLog",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -153,7 +153,7 @@ let package = Package(
         .target(
             name: "InteractionAPI",
             dependencies: [
-                "Failpoints", "RoutingContract", "WorkerLog",
+                "Failpoints", "LoopSupport", "RoutingContract", "WorkerLog",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
@@ -218,12 +218,13 @@ let package = Package(
         // Where tests make a worker die; nothing in a release.
         .target(name: "Failpoints", swiftSettings: settings),
 
-        // What the rooms on an event loop share: their executor, and words for failures of TLS.
+        // What the rooms on an event loop share: their executor, and words for failures of connections and of TLS.
         .target(
             name: "LoopSupport",
             dependencies: [
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: settings),
 
@@ -255,7 +256,7 @@ let package = Package(
         .testTarget(
             name: "InteractionAPITests",
             dependencies: [
-                "InteractionAPI", "InteractionSandbox", "RoutingContract",
+                "InteractionAPI", "InteractionSandbox", "LoopSupport", "RoutingContract",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),

@@ -3,6 +3,7 @@
 // that it costs a thread and little memory, and no pool of threads that others share stands between a probe and its answer.
 
 public import Logging
+import LoopSupport
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -48,7 +49,9 @@ public struct AdminServer: Service {
     }
 
     private static func words(for error: any Error) -> String {
-        guard let error = error as? IOError, error.errnoCode == EADDRINUSE else { return "\(error)" }
+        guard let error = error as? IOError, error.errnoCode == EADDRINUSE else {
+            return ConnectionTrouble.words(for: error)
+        }
         return "the port is in use: each worker of a host needs an admin.address of its own"
     }
 

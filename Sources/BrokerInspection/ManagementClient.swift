@@ -115,7 +115,7 @@ public struct ManagementClient: Sendable {
             case is NIOTooManyBytesError: "its answer is too large"
             case let error as HTTPClientError: error.shortDescription
             // Names and addresses; never a part of the request.
-            default: String("\(error)".prefix(300))
+            default: ConnectionTrouble.words(for: error)
             }
         return ManagementFailure(description: "it cannot be asked: \(words)")
     }

@@ -69,7 +69,7 @@ final class RedisConnection: ChannelInboundHandler, NIOScheduledCallbackHandler 
                 .connect(host: target.host, port: target.port).get()
         } catch {
             if case ChannelError.connectTimeout = error { throw .late }
-            throw .lost("cannot connect: \(Self.words(for: error))")
+            throw .lost("cannot connect: \(ConnectionTrouble.words(for: error))")
         }
         let connection = RedisConnection(channel, isShaking: target.usesTLS)
         do {
@@ -178,18 +178,11 @@ final class RedisConnection: ChannelInboundHandler, NIOScheduledCallbackHandler 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         fail(
             TLSTrouble.isCause(of: error)
-                ? .untrusted(TLSTrouble.words(for: error)) : .lost("the connection was lost: \(error)"))
+                ? .untrusted(TLSTrouble.words(for: error))
+                : .lost("the connection was lost: \(ConnectionTrouble.words(for: error))"))
     }
 
     func handleScheduledCallback(eventLoop: some EventLoop) {
         fail(isShaking ? .lost("the TLS handshake did not end in time; does it speak TLS on this port?") : .late)
-    }
-
-    private static func words(for error: any Error) -> String {
-        guard let error = error as? NIOConnectionError else { return "\(error)" }
-        if error.connectionErrors.isEmpty, let why = error.dnsAError ?? error.dnsAAAAError {
-            return "\(error.host) was not found: \(why)"
-        }
-        return error.connectionErrors.map { "\($0.error)" }.joined(separator: "; ")
     }
 }

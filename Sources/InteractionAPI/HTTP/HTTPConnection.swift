@@ -1,6 +1,7 @@
 // One connection: the channel handler that puts a call's request on the wire and reads its answer.
 
 import Failpoints
+import LoopSupport
 import NIOCore
 import NIOSSL
 
@@ -203,7 +204,8 @@ final class HTTPConnection: ChannelInboundHandler, NIOScheduledCallbackHandler {
                 message: "the connection closed before the answer was complete")
         default:
             CallFailure(
-                reason: CallFailure.Reason.connectionReset, message: bounded("the connection broke: \(error)"))
+                reason: CallFailure.Reason.connectionReset,
+                message: bounded("the connection broke: \(ConnectionTrouble.words(for: error))"))
         }
     }
 

@@ -31,7 +31,8 @@ struct HTTPConnector {
             .whenComplete { result in
                 completion(
                     result.mapError {
-                        $0 as? ConnectFailure ?? ConnectFailure(CallFailure.Reason.connectFailed, "\($0)")
+                        $0 as? ConnectFailure
+                            ?? ConnectFailure(CallFailure.Reason.connectFailed, ConnectionTrouble.words(for: $0))
                     })
             }
     }
@@ -78,7 +79,7 @@ struct HTTPConnector {
     /// The library's own texts name its source files.
     private static func proxyAnswer(_ error: any Error) -> String {
         switch error as? NIOHTTP1ProxyConnectHandler.Error {
-        case nil: bounded("\(error)")
+        case nil: bounded(ConnectionTrouble.words(for: error))
         case NIOHTTP1ProxyConnectHandler.Error.proxyAuthenticationRequired(): "it wants authentication (407)"
         case NIOHTTP1ProxyConnectHandler.Error.httpProxyHandshakeTimeout(): "it did not answer in time"
         case NIOHTTP1ProxyConnectHandler.Error.remoteConnectionClosed(): "it closed the connection"
@@ -121,18 +122,20 @@ struct HTTPConnector {
             if case ChannelError.connectTimeout = error {
                 return ConnectFailure(CallFailure.Reason.connectTimeout, "\(peer) did not accept a connection in time")
             }
-            return ConnectFailure(CallFailure.Reason.connectFailed, bounded("no connection to \(peer): \(error)"))
+            return ConnectFailure(
+                CallFailure.Reason.connectFailed,
+                bounded("no connection to \(peer): \(ConnectionTrouble.words(for: error))"))
         }
-        if failure.connectionErrors.isEmpty, let why = failure.dnsAError ?? failure.dnsAAAAError {
-            return ConnectFailure(CallFailure.Reason.nameNotResolved, bounded("\(failure.host) was not found: \(why)"))
+        let words = ConnectionTrouble.words(for: failure)
+        if failure.connectionErrors.isEmpty, failure.dnsAError != nil || failure.dnsAAAAError != nil {
+            return ConnectFailure(CallFailure.Reason.nameNotResolved, bounded(words))
         }
         let timedOut = failure.connectionErrors.contains {
             if case ChannelError.connectTimeout = $0.error { true } else { false }
         }
-        let details = failure.connectionErrors.map { "\($0.error)" }.joined(separator: "; ")
         return ConnectFailure(
             timedOut ? CallFailure.Reason.connectTimeout : CallFailure.Reason.connectFailed,
-            bounded("no connection to \(peer): \(details)"))
+            bounded("no connection to \(peer): \(words)"))
     }
 
     private static func tlsFailure(_ error: any Error, with origin: Origin) -> ConnectFailure {

@@ -1,6 +1,7 @@
 // Requests to token endpoints, by AsyncHTTPClient: bounded in time and size, verified, never redirected.
 
 import AsyncHTTPClient
+import LoopSupport
 import NIOCore
 import NIOSSL
 import RoutingContract
@@ -91,7 +92,7 @@ struct TokenEndpoint: Sendable {
             }
         default:
             // Names, addresses and certificates; never a part of the request.
-            "could not be asked: \(bounded("\(error)", to: 300))"
+            "could not be asked: \(bounded(ConnectionTrouble.words(for: error), to: 300))"
         }
     }
 }
