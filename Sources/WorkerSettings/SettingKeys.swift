@@ -40,7 +40,7 @@ enum Keys {
         "Bound of the wait after a first failure to connect, doubled by each further one; a random part of it is waited."
     )
     static let reconnectMaximum = SettingKey(
-        "amqp.reconnect.maximum", .duration(.milliseconds(10) ... .seconds(600)), fallback: "30s",
+        "amqp.reconnect.maximum", .duration(.milliseconds(10) ... .seconds(600)), fallback: "5s",
         "Longest wait between attempts to connect.")
 
     static let queueNames = SettingKey(

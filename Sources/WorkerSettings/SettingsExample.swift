@@ -22,7 +22,7 @@ extension Settings {
           # keyFile: /etc/route-worker/client.key
           heartbeat: 30s
           connectTimeout: 10s
-          reconnect: {minimum: 250ms, maximum: 30s}
+          reconnect: {minimum: 250ms, maximum: 5s}
 
         queues:
           routing.commands:

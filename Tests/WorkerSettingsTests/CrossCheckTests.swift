@@ -14,7 +14,7 @@ import Testing
             "6:17: store.caFile: is of no use with redis://, which is not encrypted, write rediss:// or remove it"),
         Case(
             "amqp: {reconnect: {minimum: 31s}}",
-            "6:29: amqp.reconnect.minimum: 31s is above maximum (30s), lower it or raise maximum"),
+            "6:29: amqp.reconnect.minimum: 31s is above maximum (5s), lower it or raise maximum"),
         Case(
             "    retry: {minimum: 2s, maximum: 1s}",
             "6:22: orgs.acme.retry.minimum: 2s is above maximum (1s), lower it or raise maximum"),
