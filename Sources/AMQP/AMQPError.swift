@@ -14,6 +14,8 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
     case vhostMissing(String)
     /// The broker closed the channel: 404 not found, 405 locked, 406 precondition failed, …
     case channelClosed(code: UInt16, text: String)
+    /// The client took another channel in place of one on which the broker refused publishes (`basic.nack`).
+    case channelReplaced
     /// The broker closed the connection, for instance 320 when it shuts down.
     case connectionClosed(code: UInt16, text: String)
     /// The broker cancelled the subscription: its queue was deleted, or its leader went away.
@@ -66,7 +68,7 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
 
     public var remedy: Remedy {
         switch self {
-        case .timeout, .blocked, .queueFull, .cancelled: .retry
+        case .timeout, .blocked, .queueFull, .cancelled, .channelReplaced: .retry
         case .unreachable, .connectionClosed, .connectionLost, .protocolViolation, .unreadable, .library: .reconnect
         case .invalidConfiguration, .authenticationRefused, .accessRefused, .vhostMissing, .tls: .operatorMustAct
         // 404 no such queue or exchange, 405 locked by another, 406 declared otherwise, 530 not allowed.
@@ -80,13 +82,17 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
         switch self {
         case .invalidConfiguration(let why): why
         case .unreachable(let host, let port, let reason): "cannot connect to \(host):\(port): \(reason)"
-        case .authenticationRefused(let user): "the broker refused the login of user '\(user)'"
+        case .authenticationRefused(let user):
+            "the broker refused the login of user '\(user)': check user and password (guest may log in only from the broker's "
+                + "own host)"
         case .accessRefused(let text): "the broker refused access: \(text)"
         case .vhostMissing(let vhost):
             vhost.isEmpty
                 ? "the broker has no virtual host with an empty name (a URL that ends in '/' names it; leave out the '/')"
                 : "the broker has no virtual host '\(vhost)'"
         case .channelClosed(let code, let text): "the broker closed the channel: \(code) \(text)"
+        case .channelReplaced:
+            "the broker refused messages, so another channel was opened, in case that this one alone was refused"
         case .connectionClosed(let code, let text): "the broker closed the connection: \(code) \(text)"
         case .cancelled(let queue): "the broker cancelled the subscription to queue '\(queue)'"
         case .connectionLost(let why): "the connection to the broker was lost: \(why)"

@@ -116,12 +116,19 @@ extension Connection {
 
     private static func loginError(_ error: AMQPError, _ endpoint: AMQPEndpoint) -> AMQPError {
         switch error {
-        case .accessRefused(let text) where text.contains("Login was refused") || text.contains("user '"):
-            text.contains("vhost") ? error : .authenticationRefused(user: endpoint.user)
+        case .accessRefused(let text) where text.contains("vhost"): noPermission(text, endpoint)
         case .accessRefused: .authenticationRefused(user: endpoint.user)
         case .connectionClosed(530, let text):
-            text.contains("not found") ? .vhostMissing(endpoint.vhost) : .accessRefused(text)
+            text.contains("not found") ? .vhostMissing(endpoint.vhost) : noPermission(text, endpoint)
+        case .unreadable:
+            .unreachable(
+                host: endpoint.host, port: endpoint.port,
+                reason: "what answers there does not speak AMQP; a broker does on port 5672, with TLS on 5671")
         default: error
         }
+    }
+
+    private static func noPermission(_ text: String, _ endpoint: AMQPEndpoint) -> AMQPError {
+        .accessRefused("\(text): give user '\(endpoint.user)' permissions on virtual host '\(endpoint.vhost)'")
     }
 }

@@ -81,7 +81,7 @@ final class ConsumerLoop {
             try connection.takeLargerFrames()
             ending = try turn(connection)
         } catch {
-            ending = .lost(error)
+            ending = shared.lifecycle.ending(error)
         }
         let error: AMQPError
         switch ending {

@@ -84,7 +84,7 @@ final class PublisherLoop {
             onEvent(.connected)
             ending = try turn(connection)
         } catch {
-            ending = .lost(error)
+            ending = shared.lifecycle.ending(error)
         }
         if blockedBecause != nil {
             blockedBecause = nil
@@ -115,8 +115,7 @@ final class PublisherLoop {
 
     /// Replaces a channel on which the broker refuses what another one may be allowed to publish.
     private func renewChannel(_ connection: borrowing Connection) throws(AMQPError) {
-        let error = AMQPError.channelClosed(code: 0, text: "replaced, since the broker refused what came over it")
-        failAll(error)
+        failAll(.channelReplaced)
         do {
             try connection.closeChannel(Self.channel)
         } catch {
@@ -124,7 +123,7 @@ final class PublisherLoop {
         }
         assembler = FrameAssembler(bodyLimit: 0)
         try openChannel(connection)
-        onEvent(.channelLost(error))
+        onEvent(.channelLost(.channelReplaced))
     }
 
     /// Turns round until the client closes or the connection is lost.

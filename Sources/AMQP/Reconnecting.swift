@@ -7,6 +7,11 @@ enum Ending {
     case lost(AMQPError)
 }
 
+extension Lifecycle {
+    /// What an error of a connection means: one that was stopped is shut down, and so fails.
+    func ending(_ error: AMQPError) -> Ending { phase == .stopping ? .closed : .lost(error) }
+}
+
 /// An attempt to connect, on a thread of its own: resolving a name has no time limit, and the client's own thread must
 /// go on to answer those whose time is over.
 private final class Attempt: Sendable {

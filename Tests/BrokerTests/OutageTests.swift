@@ -184,10 +184,29 @@ import Testing
             Issue.record("not unreachable")
             return
         }
+        let web = try WebServer()
+        guard case .unreachable("127.0.0.1", web.port, let reason) = try await error("amqp://127.0.0.1:\(web.port)"),
+            reason.contains("does not speak AMQP")
+        else {
+            Issue.record("not taken for something else than a broker")
+            return
+        }
         guard case .tls(.handshake) = try await error("amqps://\(credentials)@\(place)") else {
             Issue.record("no handshake failure")
             return
         }
+    }
+
+    /// Nothing was lost that somebody has ended.
+    @Test func aPublisherThatIsStoppedLosesNoConnection() async throws {
+        let events = PublisherEvents()
+        let publisher = try AMQPPublisher(configuration(TestBroker.url), onEvent: events.take)
+        publisher.start()
+        _ = try await events.next("the connection") { if case .connected = $0 { true } else { nil } }
+        publisher.closeNow()
+        await publisher.close()
+        events.finish()
+        for await event in events.stream { Issue.record("\(event)") }
     }
 
     @Test func theNextBrokerOfTheListIsTried() async throws {

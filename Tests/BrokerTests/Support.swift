@@ -96,12 +96,17 @@ struct Missing: Error, CustomStringConvertible {
 final class PublisherEvents: Sendable {
     let stream: AsyncStream<PublisherEvent>
     let take: @Sendable (PublisherEvent) -> Void
+    private let continuation: AsyncStream<PublisherEvent>.Continuation
 
     init() {
         let (stream, continuation) = AsyncStream.makeStream(of: PublisherEvent.self)
         self.stream = stream
+        self.continuation = continuation
         take = { continuation.yield($0) }
     }
+
+    /// Ends ``stream`` after what has come.
+    func finish() { continuation.finish() }
 
     func next<Value>(_ what: String, _ pick: (PublisherEvent) -> Value?) async throws -> Value {
         for await event in stream {
