@@ -6,6 +6,8 @@ public enum LogKey {
     public static let added = "added"
     public static let address = "address"
     public static let attempts = "attempts"
+    /// How long the broker has been out of reach.
+    public static let awaySeconds = "awaySeconds"
     /// The operator who said something.
     public static let by = "by"
     /// Aliases of orgs that a reload changed.

@@ -244,15 +244,8 @@ public actor DeliveryPipeline {
                 metadata: [
                     LogKey.queue: "\(queue)", LogKey.exchange: "\(exchange)", LogKey.routingKey: "\(routingKey)",
                 ])
-        case .connectionLost(let error):
-            logger.warning("lost the consuming connection", metadata: [LogKey.error: "\(error)"])
-        case .retrying(let error, let delay):
-            logger.warning(
-                "no connection to the broker; will try again",
-                metadata: [
-                    LogKey.connection: "consumer", LogKey.error: "\(error)",
-                    LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
-                ])
+        // Of each queue, what follows from it was told.
+        case .connectionLost, .retrying: break
         }
     }
 

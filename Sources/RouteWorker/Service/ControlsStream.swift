@@ -51,6 +51,7 @@ public actor ControlsStream {
     private let configuration: AMQPConfiguration
     private let queue: String
     private let logger: Logger?
+    private let connectionLog: ConnectionLog?
     private let consumer: AMQPConsumer
     private let events: AsyncStream<Event>
     private let post: AsyncStream<Event>.Continuation
@@ -66,6 +67,7 @@ public actor ControlsStream {
         self.configuration = configuration
         self.queue = queue
         self.logger = logger
+        connectionLog = logger.map { ConnectionLog("controls", logger: $0) }
         let (events, post) = AsyncStream<Event>.makeStream()
         (self.events, self.post) = (events, post)
         consumer = try AMQPConsumer(configuration, subscriptions: [Self.subscription(queue, from: "last")]) { event in
@@ -158,16 +160,16 @@ public actor ControlsStream {
                 if closing == 0 { return try await take(deliveries, isOpening: isOpening) }
             case .subscriptionLost(_, _, .closed): closing = max(closing - 1, 0)
             case .subscriptionLost(_, _, let error): if closing == 0 { try lost(error, isOpening: isOpening) }
-            case .connectionLost(let error): lastError = error
+            case .connectionLost(let error):
+                lastError = error
+                connectionLog?.lost(error)
             case .retrying(let error, let delay):
                 lastError = error
-                logger?.warning(
+                connectionLog?.failed(
+                    error, retryingAfter: delay,
                     isOpening
                         ? "cannot read the controls; no command is taken before that"
-                        : "cannot read the controls; what held holds on",
-                    metadata: [
-                        LogKey.error: "\(error)", LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
-                    ])
+                        : "cannot read the controls; what held holds on")
             case .lockHeld, .lockRefused, .lockLost, .rejectedUnread: break
             }
             return nil

@@ -68,17 +68,23 @@ struct RunCommand: AsyncParsableCommand {
             wallClock: StoreClock.system.now)
         let ready = ReadyFile(path: readyFile, queues: Set(settings.subscriptions.map(\.queue)))
         let partitions = settings.partitionedQueue.map { (queue: $0, inbox: PartitionInbox($0)) }
+        let consumerLog = ConnectionLog("consumer", logger: logger)
         let consumer = try AMQPConsumer(
             settings.brokerConfiguration("consumer"), subscriptions: settings.subscriptions
         ) { event in
+            consumerLog.saw(event)
             pipeline.receive(event)
             partitions?.inbox.receive(event)
             ready.saw(event)
         }
+        let parkingLog = ConnectionLog("parking", logger: logger)
         let parking = try BrokerParkingLots(
             settings.brokerConfiguration("parking"), lockHolder: consumer,
             deadLetterQueue: settings.answers.deadLetterQueue
-        ) { pipeline.receive($0) }
+        ) { event in
+            parkingLog.saw(event)
+            pipeline.receive(event)
+        }
         await pipeline.park(in: parking)
         let controls =
             try settings.controls.isEnabled

@@ -66,23 +66,18 @@ extension Settings {
     func makePublisher(
         _ role: String, _ logger: Logger, onResults: @escaping @Sendable ([PublishResult]) -> Void = { _ in }
     ) throws -> AMQPPublisher {
-        try AMQPPublisher(
+        let log = ConnectionLog(role, logger: logger)
+        return try AMQPPublisher(
             brokerConfiguration(role), onResults: onResults,
             onEvent: { event in
                 switch event {
                 case .connected: logger.info("connected", metadata: [LogKey.connection: "\(role)"])
-                case .connectionLost(.closed): break
-                case .connectionLost(let error), .channelLost(let error):
+                case .connectionLost(let error): log.lost(error)
+                case .retrying(let error, let delay): log.failed(error, retryingAfter: delay)
+                case .channelLost(let error):
                     logger.warning(
-                        "lost a publishing connection",
+                        "publishing goes on over another channel",
                         metadata: [LogKey.connection: "\(role)", LogKey.error: "\(error)"])
-                case .retrying(let error, let delay):
-                    logger.warning(
-                        "no connection to the broker; will try again",
-                        metadata: [
-                            LogKey.connection: "\(role)", LogKey.error: "\(error)",
-                            LogKey.retryMilliseconds: "\(delay.wholeMilliseconds)",
-                        ])
                 case .blocked(let reason):
                     logger.warning(
                         "the broker takes no messages; answers wait",
