@@ -57,6 +57,23 @@ struct DrainTests {
         }
     }
 
+    @Test("Two signals at once, as of timeout(1), drain as one does")
+    func signalTwiceAtOnce() async throws {
+        try await withHarness { harness in
+            try harness.sandbox.add(Fault(shorthand: "latency=2000"))
+            let worker = try await harness.startWorker()
+            let command = CommandSpec.route()
+            try await harness.send([command])
+            try await until("the call") { harness.sandbox.ledger().count == 1 }
+            // Not twice the same, which the kernel would make one.
+            worker.send(SIGTERM)
+            worker.send(SIGINT)
+            #expect(await worker.exit() == .code(0))
+            let answers = try harness.collectAnswers()
+            #expect(try await answers.first(1)[0].requestID == command.id)
+        }
+    }
+
     @Test("A second signal ends at once, with another code than 0", arguments: [SIGTERM, SIGINT])
     func secondSignal(signal: Int32) async throws {
         let options = HarnessOptions(settings: [
@@ -70,6 +87,8 @@ struct DrainTests {
             try await until("the call") { harness.sandbox.ledger().count == 1 }
             worker.send(signal)
             try await worker.line(containing: "draining;")
+            // Not so soon that it is taken for a repetition.
+            try await Task.sleep(for: .milliseconds(500))
             worker.send(signal)
             #expect(await worker.exit() == .code(128 + signal))
             // It did not wait for the call: nobody answered or acknowledged the command.

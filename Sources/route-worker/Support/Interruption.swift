@@ -7,13 +7,13 @@ import UnixSignals
 /// Whether somebody asked to stop.
 final class Interruption: Sendable {
     private struct State {
-        var isAsked = false
+        var requests = StopRequests()
         var isIdle = false
     }
 
     private let state = NIOLockedValueBox(State())
 
-    var isAsked: Bool { state.withLockedValue { $0.isAsked } }
+    var isAsked: Bool { state.withLockedValue { $0.requests.isAsked } }
 
     /// Runs what waits for somebody, so that nothing is under way and the first signal ends the process.
     func whileIdle<Value>(_ body: () throws -> Value) rethrows -> Value {
@@ -22,16 +22,15 @@ final class Interruption: Sendable {
         return try body()
     }
 
-    /// - Returns: whether to end at once.
-    fileprivate func ask() -> Bool {
+    fileprivate func ask() -> StopRequests.Answer {
         state.withLockedValue { state in
-            defer { state.isAsked = true }
-            return state.isAsked || state.isIdle
+            let answer = state.requests.received(now: .now)
+            return state.isIdle ? .end : answer
         }
     }
 }
 
-/// Runs `body` and tells it of the first SIGINT or SIGTERM; the second ends the process at once, which is safe wherever a
+/// Runs `body` and tells it of the first SIGINT or SIGTERM; a later one ends the process at once, which is safe wherever a
 /// kill is.
 func withInterruption<Value>(_ body: (Interruption) async throws -> Value) async throws -> Value {
     let interruption = Interruption()
@@ -39,11 +38,13 @@ func withInterruption<Value>(_ body: (Interruption) async throws -> Value) async
     return try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask {
             for await signal in signals {
-                if interruption.ask() {
+                switch interruption.ask() {
+                case .ignore: break
+                case .finish: say("finishing what is under way; the same signal again ends at once")
+                case .end:
                     say("ending at once")
                     Foundation.exit(ExitStatus.signal(signal == .sigint ? SIGINT : SIGTERM))
                 }
-                say("finishing what is under way; the same signal again ends at once")
             }
         }
         defer { group.cancelAll() }

@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads.
+// SIGTERM and SIGINT: the first drains, a later one ends at once. SIGHUP reloads.
 
 import Foundation
 import Logging
@@ -27,19 +27,21 @@ func runServices(
             tasks.addTask { for await _ in hangUps { await onHangUp() } }
         }
         tasks.addTask {
-            var isDraining = false
+            var requests = StopRequests()
             for await signal in signals {
                 if signal == .sighup {
-                    if !isDraining { hangUp.yield() }
+                    if !requests.isAsked { hangUp.yield() }
                     continue
                 }
-                if isDraining {
+                switch requests.received(now: .now) {
+                case .ignore: break
+                case .finish:
+                    say("draining; the same signal again ends at once")
+                    await group.triggerGracefulShutdown()
+                case .end:
                     say("a second signal: ending at once; what was under way will be delivered again")
                     Foundation.exit(ExitStatus.signal(signal == .sigint ? SIGINT : SIGTERM))
                 }
-                isDraining = true
-                say("draining; the same signal again ends at once")
-                await group.triggerGracefulShutdown()
             }
         }
         // Neither signals nor reloads end by themselves.
@@ -55,6 +57,6 @@ func writeReadyFile(_ path: String?, _ line: String) throws {
         // Atomically: a reader that sees the file sees the whole line.
         try Data((line + "\n").utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
     } catch {
-        throw CommandFailure.failed("cannot write the ready file \(path): \(error.localizedDescription)")
+        throw CommandFailure.failed("cannot write the ready file \(path): \(fileTrouble(error))")
     }
 }
