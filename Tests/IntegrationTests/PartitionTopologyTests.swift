@@ -80,13 +80,14 @@ struct PartitionTopologyTests {
         }
     }
 
-    @Test("A broker without the plug-in: the message names it")
+    @Test("A broker without the plug-in: the message names it, and nothing is left behind")
     func noPlugIn() async throws {
         try await withPrivateBroker { broker in
             try await withHarness(HarnessOptions(brokerURL: broker.url)) { harness in
                 let run = await Run(try harness.tool("topology", ["declare", "--partitions", "2"]))
                 #expect(run.exit == .code(1))
                 #expect(run.error.contains("rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"), "\(run.error)")
+                #expect(try await harness.ready(in: harness.queues[0] + ".0") == nil)
             }
         }
     }

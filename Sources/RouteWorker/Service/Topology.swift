@@ -149,18 +149,20 @@ public struct Topology: Sendable, Hashable {
         declared: (String, String) -> Void = { _, _ in }
     ) async throws {
         if mayChangePartitions { try await partitioned?.prepare(admin, orgs: orgs) }
+        let partitions = Set(partitioned?.partitions ?? [])
+        let bound = queues.map(\.name).filter(partitions.contains)
+        if let partitioned, !bound.isEmpty {
+            // First: a broker that lacks the plug-in for it is left without partitions that lead nowhere.
+            try await admin.declareExchange(partitioned.exchange, type: PartitionedQueue.exchangeType)
+            declared("exchange", partitioned.exchange)
+        }
         for queue in queues {
             try await admin.declareQueue(queue.name, arguments: queue.arguments)
             declared("queue", queue.name)
         }
         guard let partitioned else { return }
-        let partitions = Set(partitioned.partitions)
-        let bound = queues.map(\.name).filter(partitions.contains)
-        guard !bound.isEmpty else { return }
-        try await admin.declareExchange(partitioned.exchange, type: PartitionedQueue.exchangeType)
         for name in bound {
             try await admin.bind(queue: name, to: partitioned.exchange, routingKey: PartitionedQueue.weight)
         }
-        declared("exchange", partitioned.exchange)
     }
 }
