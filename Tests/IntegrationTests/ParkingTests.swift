@@ -114,7 +114,7 @@ struct ParkingTests {
             // With the whole prefetch theirs, all but 128 would have been done before.
             #expect(answers.all.count < well.count + flood.count - 128)
             try await worker.line(containing: "the surplus is parked")
-            try await worker.line(containing: "the org is live again")
+            try await worker.line(containing: "the org's commands are not parked any more")
             try await answers.answered(flood.count + well.count)
             #expect(answers.all.allSatisfy { $0.outcome == .succeeded })
             for (index, conversation) in conversations.enumerated() {
@@ -243,7 +243,7 @@ struct ParkingTests {
             for worker in workers { try await worker.line(containing: "the org is parked") }
             try await until("parked commands") { try await harness.parked() == commands.count }
             harness.sandbox.removeFaults()
-            for worker in workers { try await worker.line(containing: "the org is live again") }
+            for worker in workers { try await worker.line(containing: "the org's commands are not parked any more") }
             try await answers.answered(commands.count)
             #expect(Set(answers.all.compactMap(\.requestID)) == Set(commands.map(\.id)))
             #expect(answers.all.allSatisfy { $0.outcome == .succeeded })

@@ -286,7 +286,7 @@ extension DeliveryPipeline {
             case .recheck:
                 if orgs[org]!.gate.isLive {
                     orgs[org]!.cannotPark = false
-                    logger.info("the org is live again", metadata: [LogKey.org: "\(org)"])
+                    logger.info("the org's commands are not parked any more", metadata: [LogKey.org: "\(org)"])
                     judgeShare(of: org)
                 }
                 shareSlots(org)
