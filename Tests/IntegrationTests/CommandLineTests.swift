@@ -111,6 +111,29 @@ struct CommandLineTests {
         }
     }
 
+    @Test("A file that is not there, or cannot be read, is named with what is wrong with it")
+    func unreadableFile() async throws {
+        let folder = try TemporaryFolder()
+        let config = try folder.write("amqp: {heartbeat: 30s}\n", to: "worker.yaml")
+        let none = folder.path("none")
+        for command in [["send", "--config", config, "--file"], ["sandbox", "--orgs"]] {
+            for (path, reason) in [(none, "No such file or directory"), (folder.url.path, "Is a directory")] {
+                let run = try await Run(command + [path])
+                #expect(run.exit == .code(1))
+                #expect(run.error.contains("cannot read \(path): \(reason)\n"), "\(run.error)")
+            }
+        }
+    }
+
+    @Test("A sandbox that cannot listen says why in plain words")
+    func sandboxElsewhere() async throws {
+        // RFC 5737: an address of documentation, which no host has.
+        let run = try await Run(["sandbox", "--host", "192.0.2.1"])
+        #expect(run.exit == .code(1))
+        #expect(
+            run.error.contains("cannot listen on 192.0.2.1:8080: Cannot assign requested address"), "\(run.error)")
+    }
+
     @Test("check finds everything well, and each part that is not")
     func check() async throws {
         var options = HarnessOptions()
@@ -325,6 +348,7 @@ struct CommandLineTests {
             let run = await Run(try harness.tool("check"))
             #expect(run.exit == .code(1), "\(run.output)")
             #expect(run.output.contains("FAIL  store: the store is unavailable"), "\(run.output)")
+            #expect(run.output.contains("Connection refused") && !run.output.contains("errno"), "\(run.output)")
 
             let worker = try await harness.startWorker()
             #expect(worker.transcript.contains("the store is unavailable"))
@@ -386,6 +410,8 @@ struct CommandLineTests {
             run = await Run(try harness.tool("send", "--file", file, "--wait"))
             #expect(run.exit == .code(0), "\(run.error)")
             #expect(run.output.contains("succeeded") && run.output.contains("invalid"))
+            // Of the second, which has no id, what is wrong stands below the table in a sentence.
+            #expect(run.output.contains("\n–: the RequestId is missing"), "\(run.output)")
 
             #expect(await worker.stop() == .code(0))
             run = await Run(

@@ -44,7 +44,8 @@ struct ConfigCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Reads the configuration and the folder of orgs as a worker does, and connects to nothing.",
             discussion: """
-                Says all that is wrong, with file and line. Exits with 78 when something is, be it one org's file alone.
+                Says all that is wrong, with file and line. Exits with 78 when something is, be it one org's file alone. \
+                Files of tokens, keys and certificates are not opened: `check` tries them, with all that is connected to.
 
                 EXAMPLES
                   route-worker config validate -c worker.yaml
@@ -58,7 +59,7 @@ struct ConfigCommand: ParsableCommand {
             guard problems.isEmpty else {
                 throw CommandFailure.configuration(problems.map(\.description).joined(separator: "\n"))
             }
-            print("valid: \(settings.summary)")
+            print("valid: \(settings.summary); whether tokens, broker and store work is for `route-worker check`")
         }
     }
 }

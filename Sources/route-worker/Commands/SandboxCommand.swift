@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import InteractionSandbox
 import Logging
+import LoopSupport
 import NIOCore
 import ServiceLifecycle
 import WorkerLog
@@ -89,11 +90,11 @@ struct SandboxCommand: AsyncParsableCommand {
 
     private static func readOrgs(_ path: String) throws -> [SandboxOrg] {
         do {
-            return try SandboxOrg.parse(String(contentsOfFile: path, encoding: .utf8))
+            return try SandboxOrg.parse(String(decoding: Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self))
         } catch let error as InvalidSandboxSettings {
             throw CommandFailure.configuration("\(path): \(error)")
         } catch {
-            throw CommandFailure.failed("cannot read \(path): \(error.localizedDescription)")
+            throw CommandFailure.failed("cannot read \(path): \(fileTrouble(error))")
         }
     }
 
@@ -127,7 +128,8 @@ struct SandboxCommand: AsyncParsableCommand {
         } catch let error as IOError where error.errnoCode == EADDRINUSE {
             throw CommandFailure.failed("port \(port) of \(host) is in use; give another --port, or 0 for a free one")
         } catch {
-            throw CommandFailure.failed("the sandbox cannot listen on \(host):\(port): \(error)")
+            throw CommandFailure.failed(
+                "the sandbox cannot listen on \(host):\(port): \(ConnectionTrouble.words(for: error))")
         }
     }
 }

@@ -209,7 +209,7 @@ struct ManyCommandsOptions: ParsableArguments {
                 try file == "-"
                 ? FileHandle.standardInput.readToEnd() ?? Data() : Data(contentsOf: URL(fileURLWithPath: file))
         } catch {
-            throw CommandFailure.failed("cannot read \(file): \(error.localizedDescription)")
+            throw CommandFailure.failed("cannot read \(file): \(fileTrouble(error))")
         }
         var generator = SystemRandomNumberGenerator()
         var commands: [CommandSpec] = []

@@ -5,6 +5,7 @@ import CommandClient
 import Foundation
 import NIOConcurrencyHelpers
 import RoutingContract
+import WorkerLog
 
 /// Tells how sent commands ended, and with which effects.
 struct SendReport {
@@ -70,7 +71,7 @@ struct SendReport {
 
     var text: String {
         guard awaited else { return "\(counted(sent.count - unpublished, "command")) sent" }
-        return sent.count > Self.rowsShown ? summary : rows + "\n\n" + summary
+        return sent.count > Self.rowsShown ? summary : rows + messages + "\n\n" + summary
     }
 
     func printAnswers() {
@@ -94,6 +95,14 @@ struct SendReport {
             table.add(cells)
         }
         return table.rendered()
+    }
+
+    /// What went wrong, in sentences too long for a column.
+    private var messages: String {
+        let lines = sent.compactMap { command in
+            command.answer?.errorMessage.map { "\(command.spec.requestID ?? "–"): \($0.oneLine)" }
+        }
+        return lines.isEmpty ? "" : "\n\n" + lines.joined(separator: "\n")
     }
 
     private var summary: String {

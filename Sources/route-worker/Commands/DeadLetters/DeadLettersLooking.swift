@@ -128,7 +128,7 @@ extension DeadLettersCommand {
                     do {
                         try file.write(contentsOf: Data(line.utf8))
                     } catch {
-                        throw CommandFailure.failed("cannot write \(output): \(error.localizedDescription)")
+                        throw CommandFailure.failed("cannot write \(output): \(fileTrouble(error))")
                     }
                     count += 1
                 }
