@@ -1,6 +1,8 @@
 // How certain the end of a call is, for every way in which it can fail; judged by what the server saw.
 
+import Dispatch
 import NIOCore
+import NIOPosix
 import Testing
 
 @testable import InteractionAPI
@@ -44,6 +46,45 @@ import Testing
             peer.answer()
             #expect(await second.answer?.status == 202)
         }
+    }
+
+    /// Without a word of it in its answer, as a server may that is about to end. A call that waits must not be sent into it.
+    @Test func aConnectionClosedRightBehindItsAnswerIsNotUsed() async throws {
+        let server = try await ScriptedServer()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        try await withPool({ $0.connectionsPerOrigin = 1 }, on: loop, server: server) { pool in
+            let port = server.port
+            async let first = pool.call(port)
+            let peer = await server.accept()
+            #expect(await peer.readRequest() != nil)
+            let second = Task.immediate { await pool.call(port) }
+            // Comes to the event loop after the second call, which therefore waits by now.
+            #expect(await pool.call(port, timeout: .zero).unsentReason == CallFailure.Reason.timeout)
+
+            // The loop stands still until both are there, so that it meets them together.
+            let goesOn = DispatchSemaphore(value: 0)
+            await withCheckedContinuation { standing in
+                loop.execute {
+                    standing.resume()
+                    goesOn.wait()
+                }
+            }
+            peer.answer()
+            await peer.outputClosed()
+            goesOn.signal()
+
+            let answering = Task {
+                let other = await server.accept()
+                _ = await other.readRequest()
+                other.answer()
+            }
+            #expect(await first.answer?.status == 202)
+            let result = await second.value
+            #expect(result.answer?.status == 202, "\(result)")
+            if result.answer != nil { await answering.value }
+        }
+        try await group.shutdownGracefully()
     }
 
     @Test func aConnectionWithUnaskedBytesIsNotUsed() async throws {

@@ -11,7 +11,8 @@ import Testing
 /// Runs `body` with a pool and a server, and shuts both down.
 func withPool(
     _ change: (inout ConnectionSettings) -> Void = { _ in }, trusting authority: NIOSSLCertificate? = nil,
-    proxy: HTTPProxy? = nil, server: ScriptedServer, body: (HTTPPool) async throws -> Void
+    proxy: HTTPProxy? = nil, on eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
+    server: ScriptedServer, body: (HTTPPool) async throws -> Void
 ) async throws {
     var settings = ConnectionSettings()
     // Far away: a loaded machine is no fault. Tests of a timeout shorten the one they are about.
@@ -27,7 +28,7 @@ func withPool(
     var tls = TLSConfiguration.makeClientConfiguration()
     if let authority { tls.additionalTrustRoots = [.certificates([authority])] }
     let pool = HTTPPool(
-        eventLoop: MultiThreadedEventLoopGroup.singleton.next(), settings: settings,
+        eventLoop: eventLoop, settings: settings,
         tls: try NIOSSLContext(configuration: tls), proxy: proxy)
     do {
         try await body(pool)

@@ -102,6 +102,9 @@ final class Peer: Sendable {
     /// Sends FIN; goes on reading.
     func closeOutput() { channel.close(mode: .output, promise: nil) }
 
+    /// Sends FIN, and returns once the kernel has it; goes on reading.
+    func outputClosed() async { try? await channel.close(mode: .output).get() }
+
     func close() { channel.close(promise: nil) }
 
     /// Sends RST.

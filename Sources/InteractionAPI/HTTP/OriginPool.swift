@@ -6,8 +6,8 @@ import NIOCore
 ///
 /// A call goes at once onto the connection used most recently, so that the others can reach their idle timeout.
 /// Otherwise it waits, first come first served, for whichever comes first: a connection that becomes idle or one that is
-/// being opened. When opening fails and more calls wait than connections are still being opened, the call that waited
-/// longest gets the failure.
+/// being opened. When opening fails and more calls wait than connections are idle or still being opened, the call that
+/// waited longest gets the failure.
 final class OriginPool {
     let origin: Origin
     private let settings: ConnectionSettings
@@ -16,6 +16,8 @@ final class OriginPool {
     private var idle: [HTTPConnection] = []
     private var opening = 0
     private var waiting = CircularBuffer<HTTPCall>()
+    /// Whether those who wait are served in the loop's next turn.
+    private var isServing = false
     private var isClosed = false
 
     init(origin: Origin, connector: HTTPConnector) {
@@ -28,7 +30,8 @@ final class OriginPool {
         guard !isClosed else {
             return call.finishUnsent(CallFailure.Reason.clientClosed, "the client is shut down")
         }
-        if let connection = idle.popLast() {
+        // Not past those who wait, who are about to be served then.
+        if waiting.isEmpty, let connection = idle.popLast() {
             if connection.start(call) { idle.append(connection) }
             return
         }
@@ -54,11 +57,20 @@ final class OriginPool {
 
     func becameIdle(_ connection: HTTPConnection) {
         guard open[ObjectIdentifier(connection)] != nil else { return }
-        while let call = waiting.popFirst() {
-            call.stopWaiting()
-            if !connection.start(call) { return }
-        }
         idle.append(connection)
+        if waiting.isEmpty || isServing { return }
+        isServing = true
+        // Not at once: the server may have closed right behind its answer, which is met in the same turn. A request that is
+        // sent into such a connection is of unknown effect.
+        connector.eventLoop.assumeIsolated().execute { self.serve() }
+    }
+
+    private func serve() {
+        isServing = false
+        while !waiting.isEmpty, let connection = idle.popLast(), let call = waiting.popFirst() {
+            call.stopWaiting()
+            if connection.start(call) { idle.append(connection) }
+        }
     }
 
     /// A connection closed or is about to.
@@ -80,7 +92,7 @@ final class OriginPool {
     }
 
     private func openAsNeeded() {
-        while !isClosed, opening < waiting.count, open.count + opening < settings.connectionsPerOrigin {
+        while !isClosed, opening + idle.count < waiting.count, open.count + opening < settings.connectionsPerOrigin {
             opening += 1
             connector.connect(to: origin) { self.opened($0) }
         }
@@ -101,7 +113,7 @@ final class OriginPool {
                 ended(connection)
             }
         case .failure(let failure):
-            if waiting.count > opening { waiting.popFirst()?.finish(.notSent(failure.failure)) }
+            if waiting.count > opening + idle.count { waiting.popFirst()?.finish(.notSent(failure.failure)) }
             openAsNeeded()
         }
     }
