@@ -171,6 +171,31 @@ private func jwt(_ claims: String) -> String {
         try await server.stop()
     }
 
+    /// The server knows better whether the old one has ended.
+    @Test func whoWaitedForASuccessorInVainTriesTheOldOne() async throws {
+        let server = try await ScriptedServer()
+        let clocks = TestClocks()
+        try await withTokens(server.tokenURL, clocks: clocks) { tokens in
+            let now = Int(Date().timeIntervalSince1970)
+            let old = jwt(#"{"iat":\#(now - 5000),"exp":\#(now - 4000),"sub":"x"}"#)
+            async let got = tokens.get().token
+            await server.answerToken("200 OK", grant(old))
+            #expect(await got != nil)
+            clocks.advance(.seconds(995))
+            async let late = tokens.get()
+            await server.answerToken("503 Service Unavailable", "")
+            let result = await late
+            #expect(result.token?.authorization == "Bearer " + old, "\(result.complaint)")
+            // One that was refused is not tried again.
+            let refused = try #require(AccessToken(old))
+            clocks.advance(.seconds(100))
+            async let other = tokens.token(for: oauthOrg, insteadOf: refused, timeout: .seconds(60))
+            await server.answerToken("503 Service Unavailable", "")
+            #expect(await other?.complaint.contains("not available") == true)
+        }
+        try await server.stop()
+    }
+
     @Test func everybodyWaitsForOneRequestAndNobodyLongerThanAllowed() async throws {
         let server = try await ScriptedServer()
         try await withTokens(server.tokenURL) { tokens in

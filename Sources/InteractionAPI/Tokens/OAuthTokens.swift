@@ -245,7 +245,12 @@ public actor OAuthTokens: AccessTokens {
             }
         case .failure(let trouble):
             entry.cycle.failed(trouble, now: now, using: &generator)
-            outcome = .failure(trouble.failure)
+            // The one before may do, where it was not refused.
+            if case .token(let token, _) = entry.cycle.asked(now: now) {
+                outcome = .success(token)
+            } else {
+                outcome = .failure(trouble.failure)
+            }
             logger.warning("no new access token", metadata: [LogKey.org: "\(org)", LogKey.error: "\(trouble.failure)"])
         }
         entries[org] = entry
