@@ -167,6 +167,10 @@ struct CommandLineTests {
             #expect(run.exit == .code(1) && run.output.contains("FAIL  org acme: http://127.0.0.1:1"), "\(run.output)")
             try configuration.write(to: file, atomically: true, encoding: .utf8)
 
+            // A proxy may be named by an IPv6 address. Nobody listens there either.
+            run = await Run(try harness.tool("check", "--org", "acme", "--set", "http.proxy=http://[::1]:1"))
+            #expect(run.exit == .code(1) && run.output.contains("no connection to [::1]:1"), "\(run.output)")
+
             run = await Run(try harness.tool("check", "--org", "nobody"))
             #expect(run.exit == .code(78) && run.error.contains("acme, globex"), "\(run.error)")
 

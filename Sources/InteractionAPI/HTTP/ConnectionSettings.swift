@@ -34,6 +34,7 @@ public struct ConnectionSettings: Sendable, Hashable {
 /// An HTTP proxy that opens tunnels (CONNECT, RFC 9110 §9.3.6). The connection to the proxy itself is not encrypted; what
 /// goes through the tunnel is.
 public struct HTTPProxy: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// Without the brackets of an IPv6 address.
     public var host: String
     public var port: Int
     /// The value of the `Proxy-Authorization` header, where the proxy wants one. Secret.
@@ -45,7 +46,7 @@ public struct HTTPProxy: Sendable, Hashable, CustomStringConvertible, CustomDebu
         self.authorization = authorization
     }
 
-    public var description: String { "\(host):\(port)" }
+    public var description: String { "\(host.hostInURL):\(port)" }
     public var debugDescription: String { description }
     public var customMirror: Mirror { Mirror(self, children: ["host": host, "port": port], displayStyle: .struct) }
 }

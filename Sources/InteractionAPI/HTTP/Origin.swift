@@ -13,7 +13,7 @@ struct Origin: Sendable, Hashable {
     /// The value of the `Host` header: without the port where it is the scheme's own (RFC 9110 §7.2).
     var hostHeader: String { port == (isTLS ? 443 : 80) ? hostInURL : authority }
 
-    var hostInURL: String { host.contains(":") ? "[\(host)]" : host }
+    var hostInURL: String { host.hostInURL }
 
     /// Whether the host is an address: those are not sent as SNI, and are matched against the certificate's addresses.
     var isAddress: Bool { host.contains(":") || host.utf8.allSatisfy { $0 == UInt8(ascii: ".") || $0.isDigit } }
@@ -95,6 +95,11 @@ public struct InteractionSettingsError: Error, Sendable, Hashable, CustomStringC
     init(_ description: String) {
         self.description = description
     }
+}
+
+extension String {
+    /// A host as a URL has it: an IPv6 address stands in brackets (RFC 3986 §3.2.2).
+    var hostInURL: String { contains(":") ? "[\(self)]" : self }
 }
 
 extension UInt8 {

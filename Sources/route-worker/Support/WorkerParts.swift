@@ -253,6 +253,7 @@ extension HTTPProxy {
         if let user = parts.user {
             authorization = "Basic " + Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
         }
-        self.init(host: host, port: parts.port ?? 80, authorization: authorization)
+        let address = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+        self.init(host: address, port: parts.port ?? 80, authorization: authorization)
     }
 }
