@@ -66,6 +66,7 @@ struct CommandLineTests {
             ["mode"], ["mode", "fast"], ["mode", "passthrough"], ["mode", "live", "--to", "q"], ["mode", "shadow"],
             ["pause", "--reason", ""], ["send", "--generate", "0"],
             ["send", "--conversation", "c", "--attribute", "novalue"],
+            ["send", "--conversation", "c", "--patience", "inf"],
         ])
     func usage(arguments: [String]) async throws {
         let run = try await Run(arguments)

@@ -192,7 +192,7 @@ struct DeadLetterTests {
             #expect(try await content(harness).map(\.requestID) == [failures.invalid.id])
             #expect(await worker.stop() == .code(0))
 
-            run = try await self.run(harness, "trail", "--json")
+            run = try await self.run(harness, "trail", "--json", "--limit", "\(Int.max)")
             let trail = try objects(run.output)
             // The one that was killed had left its entry.
             #expect(trail.count == 4 && trail.allSatisfy { $0["action"] as? String == "replay" }, "\(run.output)")

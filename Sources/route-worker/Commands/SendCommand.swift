@@ -56,7 +56,9 @@ struct SendCommand: AsyncParsableCommand {
         guard forms == 1 else {
             throw ValidationError("give one of --conversation, --file or --generate")
         }
-        guard patience > 0 else { throw ValidationError("--patience is a number of seconds above 0") }
+        guard patience > 0, patience <= 86_400 else {
+            throw ValidationError("--patience is a number of seconds above 0, 86400 at most")
+        }
         if let count = many.generate, count < 1 { throw ValidationError("--generate takes a number above 0") }
         _ = try single.attributes()
     }

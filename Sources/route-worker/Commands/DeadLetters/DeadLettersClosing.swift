@@ -173,7 +173,7 @@ extension DeadLettersCommand {
                             entries += deliveries.compactMap { TrailEntry($0.message) }.filter {
                                 wanted == nil || $0.requestID == wanted
                             }
-                            if entries.count > 2 * limit { entries.removeFirst(entries.count - limit) }
+                            if entries.count / 2 > limit { entries.removeFirst(entries.count - limit) }
                             return []
                         }
                     }
