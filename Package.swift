@@ -295,7 +295,7 @@ let package = Package(
             dependencies: [
                 "AMQP", "AMQPMessage", "FleetControls", "IdempotencyStore", "InteractionAPI", "LoopSupport",
                 "PrometheusMetrics", "RouteWorker", "RoutingContract", "TestSupport", "WorkerLog",
-                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .testTarget(

@@ -154,7 +154,7 @@ struct PipelineStage: Sendable {
     /// Of the queue, where it comes and goes.
     static let lock = "routing.commands.owner"
     /// Lines are written in earnest, to where nobody reads them.
-    private static let log = LineLog(
+    static let log = LineLog(
         label: "test", format: .human, writer: LogWriter(descriptor: open("/dev/null", O_WRONLY)))
     static let org = KnownOrg(id: OrgID("00D000000000001")!, alias: "acme", defaultContext: "P_C")
 

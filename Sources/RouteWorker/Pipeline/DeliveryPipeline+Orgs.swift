@@ -313,7 +313,7 @@ extension DeliveryPipeline {
         }
         guard let due, !isDraining else { return }
         let delay = max(due - moment().uptime, .zero)
-        let scheduled = loop.assumeIsolated().scheduleTask(in: TimeAmount(delay)) {
+        let scheduled = loop.assumeIsolated().scheduleTask(in: timer(delay)) {
             self.assumeIsolated { $0.timeCame(for: org) }
         }
         orgs[org]!.alarm = (due, scheduled)

@@ -398,7 +398,7 @@ public actor DeliveryPipeline {
         lanes.pause(ticket)
         metrics.paused()
         await withCheckedContinuation { continuation in
-            let alarm = loop.assumeIsolated().scheduleTask(in: TimeAmount(duration)) {
+            let alarm = loop.assumeIsolated().scheduleTask(in: timer(duration)) {
                 self.assumeIsolated {
                     $0.wake(ticket)
                     $0.pump()
@@ -451,7 +451,10 @@ public actor DeliveryPipeline {
 
     // MARK: Time
 
+    /// Rounded up to whole nanoseconds: who is woken a part of one early would find that it is not time yet.
+    func timer(_ duration: Duration) -> TimeAmount { TimeAmount(duration) + .nanoseconds(1) }
+
     func moment() -> Moment {
-        Moment(wall: wallClock(), uptime: .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)))
+        Moment(wall: wallClock(), uptime: .nanoseconds(Int64(clamping: loop.now.uptimeNanoseconds)))
     }
 }
