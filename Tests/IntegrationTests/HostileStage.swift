@@ -47,7 +47,7 @@ struct HostileStage: Sendable {
         let peak = try worker.peakMemory
         print("peak memory of the worker: \(peak >> 20) MB")
         #expect(peak < Self.memoryLimit)
-        #expect(worker.log("lost the consuming connection").isEmpty)
+        #expect(worker.log("lost the connection to the broker", "connection=consumer").isEmpty)
         #expect(await worker.stop() == .code(0))
         #expect(worker.log("the drain took too long").isEmpty)
         #expect(try await harness.left(in: commands) == 0)

@@ -70,7 +70,7 @@ struct SuspensionTests {
 
             for (worker, queue) in zip(asleep, harness.queues) {
                 worker.send(SIGCONT)
-                try await worker.line(containing: "lost the consuming connection")
+                try await worker.line(containing: "lost the connection to the broker")
                 // Once it is back at its queue, it is done with what it slept over.
                 try await until("a worker that consumes again") {
                     worker.transcript.components(separatedBy: "consuming queue=\(queue)").count > 2
