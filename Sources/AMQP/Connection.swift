@@ -5,8 +5,8 @@ import CRabbitMQ
 /// Owns an `amqp_connection_state_t`; nothing else frees it.
 ///
 /// After any error other than a time limit while reading, the connection may only be destroyed: further calls on it can
-/// end the process. `@unchecked Sendable`: it has one owner at a time, and neither the library nor the outbox, which is
-/// nobody else's, cares which thread.
+/// end the process. `@unchecked Sendable`: it has one owner at a time, and neither the library nor what is kept beside it,
+/// which is nobody else's, cares which thread.
 struct Connection: ~Copyable, @unchecked Sendable {
     let state: amqp_connection_state_t
     let socket: SocketGuard
@@ -21,6 +21,8 @@ struct Connection: ~Copyable, @unchecked Sendable {
     private var outbox: Outbox?
     private let lastRead = LastRead()
 
+    /// When the library was last called to read, which is when it sees to the heartbeats. A class, since connections are
+    /// borrowed.
     private final class LastRead {
         var at = ContinuousClock.now
     }

@@ -1,5 +1,6 @@
 // What answers on another port than the broker's.
 import Glibc
+import TestSupport
 
 /// Answers one connection as a web server does that is not spoken to in HTTP, and closes it.
 final class WebServer {
@@ -7,19 +8,8 @@ final class WebServer {
     private let listener: Int32
 
     init() throws {
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let status = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(listener, $0, size) == 0 ? getsockname(listener, $0, &size) : -1
-            }
-        }
-        self.listener = listener
-        guard status == 0, listen(listener, 1) == 0 else { throw Missing("a port to listen on") }
-        port = Int(UInt16(bigEndian: address.sin_port))
+        (listener, port) = try FreePort.bound()
+        guard listen(listener, 1) == 0 else { throw Missing("a port to listen on") }
         var thread = pthread_t()
         let argument = UnsafeMutableRawPointer(bitPattern: Int(listener))
         pthread_create(

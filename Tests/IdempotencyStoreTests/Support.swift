@@ -22,21 +22,6 @@ final class HandClock: Sendable {
     }
 }
 
-/// SplitMix64: the same history for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
-    }
-}
-
 let someOrg = OrgID("00D000000000001")!
 let start = Timestamp(milliseconds: 1_700_000_000_000)
 

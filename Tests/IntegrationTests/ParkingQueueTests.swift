@@ -8,6 +8,27 @@ import Testing
 
 @Suite("Parking queues", .serialized, .timeLimit(.minutes(3)))
 struct ParkingQueueTests {
+    @Test("A parking queue that cannot be looked at hides no other")
+    func oneOfSomebodyElse() async throws {
+        let configuration = try AMQPConfiguration(urls: [TestBroker.url], connectionName: "parking-queue-tests")
+        let (events, post) = AsyncStream.makeStream(of: ConsumerEvent.self)
+        let other = try AMQPConsumer(configuration, subscriptions: []) { post.yield($0) }
+        let lots = try BrokerParkingLots(configuration, lockHolder: other, deadLetterQueue: "dead-letters") { _ in }
+        let (locked, lot) = (uniqueName("locked"), uniqueName("commands.parked"))
+        #expect(await lots.prepare(lot) == .ready)
+        other.start()
+        other.acquire(locked)
+        for await event in events {
+            if case .lockHeld = event { break }
+            // There was no connection yet.
+            if case .lockRefused = event { other.acquire(locked) }
+        }
+        #expect(await lots.messages(in: [locked, lot, "missing"]) == [lot: 0])
+        await other.close()
+        await lots.close()
+        try await AMQPAdmin.withConnection(configuration) { try await $0.deleteQueue(lot) }
+    }
+
     @Test("A parking queue without a leader, which the broker counts nothing in, is not taken for an empty one")
     func withoutLeader() async throws {
         try await withPrivateBroker { broker in

@@ -195,7 +195,7 @@ private let expectedKinds: [String: [Int]] = [
 
     @Test func randomBodiesNeverTrap() {
         let seed = UInt64.random(in: .min ... .max)
-        var generator = SplitMix(state: seed)
+        var generator = SeededGenerator(seed: seed)
         let parts = [
             "{", "}", "[", "]", ":", ",", "\"", "\"success\"", "true", "false", "\"code\"", "10094", "\"errors\"",
             "\"psrId\"", "\\u",

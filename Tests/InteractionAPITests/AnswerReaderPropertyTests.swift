@@ -1,5 +1,6 @@
 // The reader of answers against random answers, whole and damaged, with NIO's decoder as a second opinion.
 
+import RoutingContract
 import Testing
 
 @testable import InteractionAPI
@@ -8,7 +9,7 @@ import Testing
     private let seed = UInt64.random(in: .min ... .max)
 
     @Test func wellFormedAnswersAreReadAsMeant() {
-        var generator = SplitMix(state: seed)
+        var generator = SeededGenerator(seed: seed)
         for round in 0..<1000 {
             let answer = RandomAnswer(using: &generator)
             let pieces = split(answer.bytes, using: &generator)
@@ -20,7 +21,7 @@ import Testing
 
     /// What is accepted here is accepted by NIO's decoder, and means the same to it.
     @Test func damagedAnswersAreReadAsByNIOOrRefused() {
-        var generator = SplitMix(state: seed)
+        var generator = SeededGenerator(seed: seed)
         var accepted = 0
         for round in 0..<20_000 {
             var bytes = RandomAnswer(using: &generator).bytes
@@ -38,7 +39,7 @@ import Testing
         #expect((2000...18_000).contains(accepted), "seed \(seed)")
     }
 
-    private func split(_ bytes: [UInt8], using generator: inout SplitMix) -> [ArraySlice<UInt8>] {
+    private func split(_ bytes: [UInt8], using generator: inout SeededGenerator) -> [ArraySlice<UInt8>] {
         let cuts = (0..<Int.random(in: 0...5, using: &generator)).map { _ in
             Int.random(in: 0...bytes.count, using: &generator)
         }
@@ -46,7 +47,7 @@ import Testing
         return zip(ends, ends.dropFirst()).map { bytes[$0..<$1] }
     }
 
-    private func damage(_ bytes: inout [UInt8], using generator: inout SplitMix) {
+    private func damage(_ bytes: inout [UInt8], using generator: inout SeededGenerator) {
         guard !bytes.isEmpty else { return }
         let place = Int.random(in: bytes.indices, using: &generator)
         let byte =
@@ -72,7 +73,7 @@ private struct RandomAnswer {
 
     private enum Framing: CaseIterable { case length, chunks, untilClose }
 
-    init(using generator: inout SplitMix) {
+    init(using generator: inout SeededGenerator) {
         for _ in 0..<max(0, Int.random(in: -3...2, using: &generator)) {
             let status = Int.random(in: 102...199, using: &generator)
             write("HTTP/1.1 \(status)\(Self.reason(using: &generator))\r\n")
@@ -124,7 +125,7 @@ private struct RandomAnswer {
 
     private mutating func write(_ text: String) { bytes += Array(text.utf8) }
 
-    private mutating func writeField(using generator: inout SplitMix) {
+    private mutating func writeField(using generator: inout SeededGenerator) {
         let name = Self.token(using: &generator)
         write("X\(name):\(Self.blank(using: &generator))")
         bytes += (0..<Int.random(in: 0...12, using: &generator)).map { _ in
@@ -133,7 +134,7 @@ private struct RandomAnswer {
         write("\r\n")
     }
 
-    private mutating func writeChunks(of body: [UInt8], using generator: inout SplitMix) {
+    private mutating func writeChunks(of body: [UInt8], using generator: inout SeededGenerator) {
         var rest = body[...]
         while !rest.isEmpty {
             let chunk = rest.prefix(Int.random(in: 1...20, using: &generator))
@@ -149,7 +150,7 @@ private struct RandomAnswer {
         write("\r\n")
     }
 
-    private mutating func writeChunkSize(_ size: Int, using generator: inout SplitMix) {
+    private mutating func writeChunkSize(_ size: Int, using generator: inout SeededGenerator) {
         write(String(repeating: "0", count: Int.random(in: 0...3, using: &generator)))
         write(Self.anyCase(String(size, radix: 16), using: &generator))
         for _ in 0..<max(0, Int.random(in: -3...2, using: &generator)) {
@@ -163,22 +164,22 @@ private struct RandomAnswer {
         write("\r\n")
     }
 
-    private static func token(using generator: inout SplitMix) -> String {
+    private static func token(using generator: inout SeededGenerator) -> String {
         String(
             (0..<Int.random(in: 1...8, using: &generator)).map { _ in
                 "azAZ019!#$%&'*+-.^_`|~".randomElement(using: &generator)!
             })
     }
 
-    private static func blank(using generator: inout SplitMix) -> String {
+    private static func blank(using generator: inout SeededGenerator) -> String {
         ["", " ", " ", "\t", " \t "].randomElement(using: &generator)!
     }
 
-    private static func reason(using generator: inout SplitMix) -> String {
+    private static func reason(using generator: inout SeededGenerator) -> String {
         ["", " ", " OK", " Not (quite) ök"].randomElement(using: &generator)!
     }
 
-    private static func anyCase(_ text: String, using generator: inout SplitMix) -> String {
+    private static func anyCase(_ text: String, using generator: inout SeededGenerator) -> String {
         String(text.map { Bool.random(using: &generator) ? $0 : Character($0.uppercased()) })
     }
 }

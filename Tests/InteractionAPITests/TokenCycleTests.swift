@@ -143,15 +143,21 @@ private func jwt(_ claims: String) -> String {
 
     // MARK: The actor
 
+    /// Fetches one that says of itself that it lasts for 1000 seconds.
+    private func firstToken(_ tokens: OAuthTokens, _ server: ScriptedServer) async -> String {
+        let now = Int(Date().timeIntervalSince1970)
+        let token = jwt(#"{"iat":\#(now - 5000),"exp":\#(now - 4000),"sub":"x"}"#)
+        async let got = tokens.get().token
+        await server.answerToken("200 OK", grant(token))
+        #expect(await got?.authorization == "Bearer " + token)
+        return token
+    }
+
     @Test func theSuccessorIsFetchedWhileTheOldOneIsUsed() async throws {
         let server = try await ScriptedServer()
         let clocks = TestClocks()
         try await withTokens(server.tokenURL, clocks: clocks) { tokens in
-            let now = Int(Date().timeIntervalSince1970)
-            let old = jwt(#"{"iat":\#(now - 5000),"exp":\#(now - 4000),"sub":"x"}"#)
-            async let got = tokens.get().token
-            await server.answerToken("200 OK", grant(old))
-            #expect(await got?.authorization == "Bearer " + old)
+            let old = await firstToken(tokens, server)
             clocks.advance(.seconds(600))
             #expect(await tokens.get().token?.authorization == "Bearer " + old)
             #expect(server.acceptedCount == 1)
@@ -176,11 +182,7 @@ private func jwt(_ claims: String) -> String {
         let server = try await ScriptedServer()
         let clocks = TestClocks()
         try await withTokens(server.tokenURL, clocks: clocks) { tokens in
-            let now = Int(Date().timeIntervalSince1970)
-            let old = jwt(#"{"iat":\#(now - 5000),"exp":\#(now - 4000),"sub":"x"}"#)
-            async let got = tokens.get().token
-            await server.answerToken("200 OK", grant(old))
-            #expect(await got != nil)
+            let old = await firstToken(tokens, server)
             clocks.advance(.seconds(995))
             async let late = tokens.get()
             await server.answerToken("503 Service Unavailable", "")

@@ -32,6 +32,8 @@ final class ScriptedLots: ParkingLots {
         var receive: @Sendable (ConsumerEvent) -> Void = { _ in }
         var settled: @Sendable (Settlement) -> Void = { _ in }
         var readiness = ParkingReadiness.ready
+        /// So often the messages cannot be counted.
+        var failedLooks = 0
         var log: [String] = []
     }
 
@@ -41,7 +43,10 @@ final class ScriptedLots: ParkingLots {
     private let mutex = NSLock()
     nonisolated(unsafe) private var state = State()  // only reached with the lock held
 
-    init(_ readiness: ParkingReadiness = .ready) { state.readiness = readiness }
+    init(_ readiness: ParkingReadiness = .ready, failedLooks: Int = 0) {
+        state.readiness = readiness
+        state.failedLooks = failedLooks
+    }
 
     func connect(_ pipeline: DeliveryPipeline, settled: @escaping @Sendable (Settlement) -> Void) {
         mutex.withLock {
@@ -75,7 +80,11 @@ final class ScriptedLots: ParkingLots {
     }
 
     func messages(in lots: [String]) async -> [String: Int]? {
-        mutex.withLock { state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count) }
+        mutex.withLock {
+            state.failedLooks -= 1
+            guard state.failedLooks < 0 else { return nil }
+            return state.lots.filter { lots.contains($0.key) }.mapValues(\.messages.count)
+        }
     }
 
     func areEmpty(_ lots: [String]) async -> Bool {

@@ -31,8 +31,14 @@ public final class TemporaryFolder: Sendable {
 public enum FreePort {
     /// Asks the kernel for one. Nothing keeps it free afterwards: let a server choose its own port where it can.
     public static func find() throws -> Int {
+        let (socket, port) = try bound()
+        close(socket)
+        return port
+    }
+
+    /// A socket that has it, to be listened on and closed.
+    public static func bound() throws -> (socket: Int32, port: Int) {
         let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(socket) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
@@ -42,8 +48,11 @@ public enum FreePort {
                 bind(socket, $0, size) == 0 ? getsockname(socket, $0, &size) : -1
             }
         }
-        guard socket >= 0, result == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EADDRNOTAVAIL) }
-        return Int(UInt16(bigEndian: address.sin_port))
+        guard socket >= 0, result == 0 else {
+            defer { close(socket) }
+            throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EADDRNOTAVAIL)
+        }
+        return (socket, Int(UInt16(bigEndian: address.sin_port)))
     }
 }
 

@@ -1,6 +1,7 @@
 // Files that are no settings: by mistake, or by somebody who means harm.
 
 import Foundation
+import RoutingContract
 import Testing
 
 @testable import WorkerSettings
@@ -162,7 +163,7 @@ import Testing
     /// Nothing that a file holds stops the process; random changes of a good file end in settings or in messages.
     @Test func changedFilesNeverTrap() {
         let seed = UInt64.random(in: .min ... .max)
-        var generator = SplitMix(state: seed)
+        var generator = SeededGenerator(seed: seed)
         let good = Array(Settings.example.utf8)
         for _ in 0..<300 {
             var bytes = good
@@ -180,17 +181,5 @@ import Testing
             #expect(
                 found.allSatisfy { $0.hasPrefix("w.yaml:") || $0.hasPrefix("settings: ") }, "seed \(seed): \(found)")
         }
-    }
-}
-
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
     }
 }

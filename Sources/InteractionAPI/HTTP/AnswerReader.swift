@@ -211,7 +211,7 @@ private struct ChunkSize {
         var value = 0
         var end = 0
         while end < line.count, let digit = line[end].hexadecimalValue {
-            value = value << 4 | digit
+            value = value << 4 | Int(digit)
             end += 1
             guard end <= Self.digits else { throw AnswerViolation("a chunk's size has too many digits") }
         }

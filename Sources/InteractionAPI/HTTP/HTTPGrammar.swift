@@ -16,15 +16,6 @@ extension UInt8 {
 
     /// The space of optional white space (RFC 9110 §5.6.3).
     var isBlank: Bool { self == UInt8(ascii: " ") || self == UInt8(ascii: "\t") }
-
-    var hexadecimalValue: Int? {
-        switch self {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): Int(self) - 0x30
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): Int(self) - 0x41 + 10
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): Int(self) - 0x61 + 10
-        default: nil
-        }
-    }
 }
 
 extension UInt64 {

@@ -14,7 +14,7 @@ enum RequestIDKind: String, CaseIterable, Codable, ExpressibleByArgument, Sendab
     ///   - number: another for each RequestId.
     ///   - now: when it is made.
     func requestID(_ number: UInt64, at now: Timestamp) -> RequestID {
-        var generator = SplitMix(state: number &* 0x9E37_79B9_7F4A_7C15)
+        var generator = SeededGenerator(seed: number &* 0x9E37_79B9_7F4A_7C15)
         let random = RequestID.random(using: &generator)
         guard self == .time else { return random }
         var bytes = random.bytes

@@ -20,7 +20,7 @@ struct CommandLoad: Sendable {
     }
 
     func requestID(_ index: Int) -> RequestID {
-        var generator = SplitMix(state: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
+        var generator = SeededGenerator(seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
         return .random(using: &generator)
     }
 
@@ -43,18 +43,5 @@ struct CommandLoad: Sendable {
                     messageID: id, type: "route"),
                 body: Array(body.utf8)),
             routingKey: queue)
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ mixed >> 31
     }
 }

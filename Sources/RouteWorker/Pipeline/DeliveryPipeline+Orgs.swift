@@ -55,6 +55,18 @@ extension DeliveryPipeline {
         return true
     }
 
+    /// Looks until the broker can be asked, or the worker drains. For before the first delivery, which must not overtake what
+    /// was parked in an earlier life.
+    public func findLeftOvers() async {
+        while await !lookForLeftOvers(), !isDraining {
+            await withCheckedContinuation { waiter in
+                _ = loop.assumeIsolated().scheduleTask(in: Self.lookAgain) { waiter.resume() }
+            }
+        }
+    }
+
+    private static let lookAgain = TimeAmount.milliseconds(500)
+
     /// A parking queue with commands in it.
     struct FilledLot {
         var name: String

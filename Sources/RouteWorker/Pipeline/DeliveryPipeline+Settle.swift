@@ -238,12 +238,14 @@ extension DeliveryPipeline {
                 case .refused(let error): unroutable = "\(answer.routingKey): \(error)"
                 case .nacked where tries >= settings.answers.publishAttempts:
                     unroutable = "\(answer.routingKey): the broker refused it (queue full?)"
-                case .nacked, .failed: again.append(answer)
-                }
-            }
-            if tries == 1, outcomes.contains(.nacked) {
-                log.write(.warning, "the broker refused the answer; it is published again") {
-                    announcement.write(to: &$0, error: "\(pending[0].routingKey): is the queue full?")
+                case .nacked:
+                    if tries == 1 {
+                        log.write(.warning, "the broker refused the answer; it is published again") {
+                            announcement.write(to: &$0, error: "\(answer.routingKey): is the queue full?")
+                        }
+                    }
+                    again.append(answer)
+                case .failed: again.append(answer)
                 }
             }
             pending = again

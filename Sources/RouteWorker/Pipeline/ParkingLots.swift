@@ -6,7 +6,8 @@ public import AMQP
 public protocol ParkingLots: Sendable {
     /// Makes sure that a parking queue is there.
     func prepare(_ lot: String) async -> ParkingReadiness
-    /// How many messages wait in each queue, those that do not exist left out; `nil` when the broker cannot be asked.
+    /// How many messages wait in each queue, those left out that do not exist or cannot be looked at; `nil` when the broker
+    /// cannot be asked now.
     func messages(in lots: [String]) async -> [String: Int]?
     /// Whether nothing waits in any of these queues, each of which somebody consumes, unless it does not exist; false also
     /// where that cannot be told.

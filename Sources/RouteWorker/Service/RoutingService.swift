@@ -36,17 +36,15 @@ public struct RoutingService: Service {
         if let controls, try await !obey(controls) { return logger.info("drained") }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await pipeline.run(acknowledging: consumer.settle) }
-            parking.start()
-            // Before the first delivery: it must not overtake what was parked in an earlier life. Where the broker
-            // cannot be asked yet, it delivers nothing either.
-            await pipeline.lookForLeftOvers()
-            consumer.start()
-            if let controls {
-                group.addTask { while let state = await controls.next() { await pipeline.use(state) } }
-            }
             group.addTask {
                 try? await gracefulShutdown()
                 await drain()
+            }
+            parking.start()
+            await pipeline.findLeftOvers()
+            consumer.start()
+            if let controls {
+                group.addTask { while let state = await controls.next() { await pipeline.use(state) } }
             }
             // A finished drain ends the pipeline; one that took too long cuts off the calls still under way.
             await group.next()

@@ -55,7 +55,7 @@ final class SimulatedWorker: @unchecked Sendable {
                 await pipeline.run { [self] in main.settle($0) }
                 hasEnded = true
             }
-            while await !pipeline.lookForLeftOvers() { await world.delay(1000...1000) }
+            await pipeline.findLeftOvers()
             for queue in settings.queues where queue.lock == nil {
                 main.subscribe(queue.name, prefetch: queue.prefetch)
             }
