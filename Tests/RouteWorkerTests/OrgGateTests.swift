@@ -19,6 +19,12 @@ import Testing
         #expect(gate.parks(in: lot, overdueAt: deadline, now: at(now)) == [])
     }
 
+    /// A command that its org's surplus sends to the lot is on its way.
+    private mutating func bring(at now: Double) -> [OrgGate.Action] {
+        gate.parkBegins()
+        return gate.parks(in: lot, overdueAt: nil, now: at(now))
+    }
+
     private mutating func probeWell(at now: Double) -> [OrgGate.Action] {
         #expect(gate.timeCame(at(now)) == [.probe])
         return gate.probed(isWell: true, now: at(now), using: &random)
@@ -197,7 +203,7 @@ import Testing
         #expect(gate.overflowed(now: at(0)) == [.recheck])
         #expect(gate.reason == .backlog && gate.admitsReturned && !gate.isLive)
         #expect(gate.setsAside(1, isSurplus: true) && !gate.setsAside(1, isSurplus: false))
-        #expect(gate.parks(in: lot, overdueAt: nil, now: at(0)) == [.subscribe(lot, toLook: false)])
+        #expect(bring(at: 0) == [.subscribe(lot, toLook: false)])
         gate.parkEnded(1)
         // Its conversation's next commands would overtake it.
         #expect(gate.setsAside(1, isSurplus: false) && !gate.setsAside(2, isSurplus: false))
@@ -207,7 +213,7 @@ import Testing
         #expect(gate.markerCame(lot, 101, now: at(0.1)) == [])
         #expect(gate.timeCame(gate.dueAt!) == [.mark(lot, 102)])
         // Parked behind the round's marker.
-        #expect(gate.parks(in: lot, overdueAt: nil, now: at(0.3)) == [])
+        #expect(bring(at: 0.3) == [])
         gate.parkEnded(2)
         #expect(gate.markerCame(lot, 102, now: at(1)) == [])
         #expect(!gate.setsAside(1, isSurplus: false) && gate.setsAside(2, isSurplus: false))
@@ -220,7 +226,7 @@ import Testing
 
     @Test mutating func whatIsOnItsWayToALotKeepsAnOrgFromBeingLive() {
         _ = gate.overflowed(now: at(0))
-        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = bring(at: 0)
         _ = gate.subscribed(lot, now: at(0))
         #expect(gate.timeCame(at(0.25)) == [.mark(lot, 102)])
         #expect(gate.markerCame(lot, 102, now: at(1)) == [])
@@ -234,7 +240,7 @@ import Testing
 
     @Test mutating func anOverflowingOrgWhoseLotAnotherWorkerConsumesLooksWhetherItIsEmpty() {
         _ = gate.overflowed(now: at(0))
-        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = bring(at: 0)
         gate.parkEnded(1)
         #expect(gate.timeCame(at(0.25)) == [.mark(lot, 101)])
         #expect(gate.timeCame(gate.dueAt!) == [.count])
@@ -245,7 +251,7 @@ import Testing
 
     @Test mutating func anOverflowingOrgThatLosesItsLotOrMeetsTroubleParksAll() {
         _ = gate.overflowed(now: at(0))
-        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = bring(at: 0)
         gate.parkEnded(1)
         #expect(gate.subscriptionLost(lot, now: at(1)) == [.recheck])
         #expect(gate.state == .returning && gate.setsAside(2, isSurplus: false))
@@ -259,7 +265,7 @@ import Testing
     @Test mutating func anOverflowingOrgThatTakesALotOverParksAllBehindIt() {
         let other = "routing.commands.1.parked.00D000000000001"
         _ = gate.overflowed(now: at(0))
-        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = bring(at: 0)
         gate.parkEnded(1)
         // Nobody knows whose commands it holds.
         #expect(gate.found(other, now: at(0.1)) == [.subscribe(other, toLook: false), .recheck])
@@ -308,7 +314,7 @@ import Testing
 
     @Test mutating func anOrgThatIsPausedWhileItOverflowsOrTurnsParksAll() {
         _ = gate.overflowed(now: at(0))
-        _ = gate.parks(in: lot, overdueAt: nil, now: at(0))
+        _ = bring(at: 0)
         #expect(gate.pause(now: at(1)) == [.unsubscribe(lot), .recheck])
         gate.parkEnded(1)
         #expect(!gate.admitsReturned && gate.setsAside(2, isSurplus: false) && gate.reason == .paused)
@@ -384,6 +390,7 @@ import Testing
             case 0: apply(gate.trouble(.breakerOpen, now: now, using: &random))
             case 1 where !gate.isLive:
                 let deadline = Bool.random(using: &random) ? now + .seconds(1) : nil
+                gate.parkBegins()
                 apply(gate.parks(in: lot, overdueAt: deadline, now: now))
                 parks += 1
             case 7: apply(gate.overflowed(now: now))

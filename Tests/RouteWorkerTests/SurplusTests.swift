@@ -206,6 +206,33 @@ import Testing
         }
     }
 
+    @Test func whatCannotBeSetAsideAtOnceDoesNotOvertakeWhatIsBackMeanwhile() async throws {
+        let api = ScriptedAPI()
+        api.hold()
+        let lots = ScriptedLots()
+        // Some of those that are refused may be markers, which nobody misses.
+        let publisher = ScriptedPublisher([Self.lot: [.confirmed, .nacked, .nacked, .nacked]], lots: lots)
+        try await PipelineStage.run(
+            api: api, publisher: publisher, policy: OrgPolicy(maximumConcurrency: 1), lots: lots, prefetch: 16,
+            otherOrgs: [OrgID("00D000000000002")!]
+        ) { stage in
+            // Two more than the org's share of the prefetch. The broker takes both of c2, but the second's confirm is lost; it
+            // waits for another try, for which its org has no room.
+            for (request, conversation) in [
+                (1, "c1"), (2, "c2"), (3, "c2"), (4, "c1"), (5, "c1"), (6, "c1"), (7, "c1"),
+            ] {
+                stage.deliver(PipelineStage.delivery(UInt64(request), request: request, conversation: conversation))
+            }
+            // Both commands, a marker of its own, and that of the round; the commands are back when both markers are.
+            try await until("the end of the round") {
+                stage.publisher.messages(to: Self.lot).count >= 4 && lots.count(Self.lot) == 2
+            }
+            api.letGo()
+            try await until("all answers") { Set(answers(stage)).count >= 7 }
+            #expect(answers(stage).filter { $0 == 2 || $0 == 3 }.prefix(2) == [2, 3])
+        }
+    }
+
     @Test func anOrgThatHasTheWorkerForItselfIsNotSetAside() async throws {
         let lots = ScriptedLots()
         await PipelineStage.run(

@@ -180,6 +180,16 @@ extension DeliveryPipeline {
     func park(_ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket) async -> ParkingOutcome {
         guard parksOrgs, work.delivery.canBeRepublished else { return .impossible }
         let org = command.key.org
+        orgs[org]!.gate.parkBegins()
+        let outcome = await bring(command, work, ticket, to: ParkingPlace(queue: work.queue, org: org))
+        orgs[org]!.gate.parkEnded(command.conversationKey.hashValue)
+        return outcome
+    }
+
+    private func bring(
+        _ command: RouteCommand, _ work: Work, _ ticket: Lanes.Ticket, to place: ParkingPlace
+    ) async -> ParkingOutcome {
+        let org = place.org
         let lot = ParkingQueue.name(of: work.delivery.queue, org: org)
         let message: Message
         do throws(UnencodableProperties) {
@@ -196,7 +206,7 @@ extension DeliveryPipeline {
         var tries = 0
         while true {
             tries += 1
-            switch await readiness(of: lot, ParkingPlace(queue: work.queue, org: org)) {
+            switch await readiness(of: lot, place) {
             case .ready:
                 // While it was called for, or the queue was asked for, the commands queue may have become another worker's,
                 // and its parking queues with it: the gate must not know of them until they are this worker's again.
@@ -207,7 +217,6 @@ extension DeliveryPipeline {
                 run(orgs[org]!.gate.parks(in: lot, overdueAt: deadline, now: moment().uptime), org)
                 let outcome = await publisher.publish(
                     [OutgoingMessage(message, routingKey: lot)], timeout: settings.answers.confirmTimeout)[0]
-                orgs[org]!.gate.parkEnded(command.conversationKey.hashValue)
                 switch outcome {
                 case .confirmed: return .parked
                 case .returned: lotStates[lot] = nil

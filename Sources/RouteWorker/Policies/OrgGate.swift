@@ -247,12 +247,15 @@ struct OrgGate {
 
     // MARK: Parking
 
-    /// A command is about to be published to a lot; to be followed by ``parkEnded(_:)``.
+    /// A command is to be brought to a lot, in one try or several; to be followed by ``parkEnded(_:)``. Until then the org does
+    /// not become live by a round's end: the command would be called for, before what is back behind it in its lane.
+    mutating func parkBegins() { parksUnderWay += 1 }
+
+    /// A command is about to be published to a lot.
     ///
     /// - Parameter deadline: when it will be too late for a call, on the clock of `now`.
     mutating func parks(in lot: String, overdueAt deadline: Duration?, now: Duration) -> [Action] {
         let isNew = lots[lot] == nil
-        parksUnderWay += 1
         noteDeadline(deadline, in: lot)
         switch state {
         case .returning, .turning, .overflowing: return isNew ? open(lot, .returning) : []
@@ -260,7 +263,7 @@ struct OrgGate {
         }
     }
 
-    /// It is known whether it stands there.
+    /// It stands there, or will not be brought there any more.
     ///
     /// - Parameter conversation: a hash value of it.
     mutating func parkEnded(_ conversation: Int) {
