@@ -15,6 +15,11 @@ public struct MisconfiguredOrg: Sendable, Hashable {
     public var file: String
     /// At least one.
     public var problems: [SettingsProblem]
+
+    /// Whether this is what has become of an org that was served. Of a file that no longer says whose it is, its place tells.
+    func wasOnce(_ org: Settings.Org) -> Bool {
+        alias == org.alias || (id.map { $0 == org.id } ?? (file == org.file))
+    }
 }
 
 /// Reads the files of a folder, each over what the main file says for all orgs.
@@ -138,6 +143,7 @@ struct OrgsFolder {
         }
         problems = reader.sources.problems
         reading.org = org
+        reading.org?.file = document.name
         // Of two ids nobody can tell which is meant.
         if !document.duplicates.values.contains("id") {
             reading.misconfigured.id = org?.id ?? reader.optional(Keys.orgID, in: alias)

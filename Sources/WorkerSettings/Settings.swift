@@ -186,6 +186,8 @@ public struct Settings: Sendable, Hashable {
         /// 1 to 64 letters, digits, `-`, `_`, `.`; never of the form of an org id.
         public var alias: String
         public var id: OrgID
+        /// Its own file in ``Settings/orgsFolder``; `nil` for one of the main file.
+        public var file: String?
         /// Scheme, host and port alone, without a trailing slash: `https://acme.my.salesforce-scrt.com`. Plain http only
         /// for a loopback host.
         public var baseURL: String

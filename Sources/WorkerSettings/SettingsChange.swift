@@ -8,7 +8,7 @@ public struct SettingsChange: Sendable, Hashable {
     public var added: [String] = []
     public var removed: [String] = []
     public var changed: [String] = []
-    /// Orgs whose new file cannot be used, and which go on with what they had.
+    /// Misconfigured orgs, by the aliases of their files, that go on with what they had.
     public var kept: [String] = []
     /// Whether other settings that need no restart have changed.
     public var touchesCommands = false
@@ -30,12 +30,11 @@ extension Settings {
         var change = SettingsChange()
         var next = self
         (next.orgsFolder, next.orgs, next.misconfigured) = (new.orgsFolder, new.orgs, new.misconfigured)
+        let missing = orgs.filter { old in !new.orgs.contains { $0.alias == old.alias || $0.id == old.id } }
         for bad in new.misconfigured {
-            guard let old = orgs.first(where: { $0.alias == bad.alias }),
-                !new.orgs.contains(where: { $0.alias == old.alias || $0.id == old.id })
-            else { continue }
-            next.orgs.append(old)
-            change.kept.append(old.alias)
+            guard let old = missing.first(where: bad.wasOnce) else { continue }
+            if !next.orgs.contains(old) { next.orgs.append(old) }
+            change.kept.append(bad.alias)
         }
         let before = Dictionary(orgs.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let after = Set(next.orgs.map(\.id))

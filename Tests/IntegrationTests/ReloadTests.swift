@@ -42,6 +42,15 @@ struct ReloadTests {
             try await reload(worker, "removed=initech")
             #expect(try await harness.ask(.route(org: "initech"))[0].outcome == .invalid)
 
+            // Back and bad: what it had before it was removed is nobody's any more.
+            _ = try harness.folder.write(initech + "baseURL: none\n", to: "orgs/initech.yaml")
+            try await reload(worker, "no call is made for it")
+            let waiting = CommandSpec.route(org: "initech")
+            try await harness.send([waiting])
+            let lot = ParkingQueue.name(of: harness.queues[0], org: try #require(OrgID("00D000000000003")))
+            try await until("a parked command") { try await harness.ready(in: lot) == 1 }
+            #expect(!harness.sandbox.ledger().contains { $0.requestID == waiting.id })
+
             try await sending
             let all = try await answers.first(flow.count)
             #expect(Set(all.compactMap(\.requestID)).isSuperset(of: flow.map(\.id)))

@@ -48,6 +48,28 @@ private struct Stage {
         #expect(settings.orgDirectory.find("00D000000000003")?.alias == "initech")
     }
 
+    @Test("An org goes on whatever its file has become, as long as it is there: cut off, or bad under another alias")
+    func aReloadKnowsABadFile() throws {
+        let stage = try Stage([
+            "a.yaml": "alias: acme\nid: 00D000000000001\n", "globex.yaml": "id: 00D000000000002\n",
+            "initech.yaml": "id: 00D000000000003\n",
+        ])
+        let old = try stage.load()
+        _ = try stage.folder.write("", to: "a.yaml")
+        for gone in ["globex.yaml", "initech.yaml"] {
+            try FileManager.default.removeItem(atPath: stage.folder.path(gone))
+        }
+        _ = try stage.folder.write("id: 00D000000000002\nretry: never\n", to: "globex-2.yaml")
+        let (settings, change) = old.reloading(try stage.load())
+        #expect(settings.orgs.map(\.alias) == ["acme", "globex"] && settings.orgs.allSatisfy(old.orgs.contains))
+        #expect(change == SettingsChange(removed: ["initech"], kept: ["a", "globex-2"]))
+        #expect(settings.orgDirectory.find("00D000000000002")?.alias == "globex")
+
+        // Another org in its place is no org of its own.
+        _ = try stage.folder.write("id: 00D000000000004\nretry: never\n", to: "a.yaml")
+        #expect(old.reloading(try stage.load()).change.removed == ["acme", "initech"])
+    }
+
     @Test func anEmptyFolderWaitsForOrgs() throws {
         #expect(try Stage([:]).load().orgs.isEmpty)
     }

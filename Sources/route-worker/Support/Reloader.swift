@@ -44,10 +44,10 @@ actor Reloader {
         }
         let (next, change) = running.reloading(new)
         let now = ContinuousClock.now
-        var gone = removed.filter { entry in
-            now - entry.at < Self.afterlife && !next.orgs.contains { $0.id == entry.org.id }
-        }
-        gone += running.orgs.filter { org in !next.orgs.contains { $0.id == org.id } }.map { ($0, now) }
+        // One that is back and misconfigured is not called with what it had before.
+        let known = Set(next.orgDirectory.orgs.map(\.id))
+        var gone = removed.filter { now - $0.at < Self.afterlife && !known.contains($0.org.id) }
+        gone += running.orgs.filter { !known.contains($0.id) }.map { ($0, now) }
         do {
             try await apply(next, beside: gone.map(\.org))
         } catch {
