@@ -59,6 +59,27 @@ struct ReloadTests {
         }
     }
 
+    @Test("A reload that is asked for while the worker starts, and has read its settings, is made when it is up")
+    func early() async throws {
+        // A store that takes connections and says nothing holds up the start.
+        let (listener, port) = try FreePort.bound()
+        defer { close(listener) }
+        #expect(listen(listener, 16) == 0)
+        var options = HarnessOptions(settings: ["store.timeout=2s"])
+        options.usesOrgsFolder = true
+        options.storeURL = "redis://127.0.0.1:\(port)"
+        try await withHarness(options) { harness in
+            let worker = try harness.tool("run")
+            try await until("a connection") {
+                var arrival = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+                return poll(&arrival, 1, 0) == 1
+            }
+            _ = try harness.folder.write("id: 00D000000000003AAA\n", to: "orgs/initech.yaml")
+            try await reload(worker, "reloaded added=initech")
+            #expect(await worker.stop() == .code(0))
+        }
+    }
+
     /// What keeps an org from being called, and what mends it; `FOLDER` and `URL` stand for those of the test.
     enum Mending: String, CaseIterable {
         case baseURL = "baseURL: http://127.0.0.1:1"

@@ -10,6 +10,7 @@ import NIOConcurrencyHelpers
 import NIOPosix
 import RouteWorker
 import RoutingContract
+import UnixSignals
 import WorkerLog
 import WorkerSettings
 
@@ -43,8 +44,10 @@ struct RunCommand: AsyncParsableCommand {
             var inspection = Inspection(try options.load(for: .worker), trial: .connection, configFile: options.config)
             return try await inspection.run()
         }
-        // A reload that is asked for before the worker is up must not end it; what it is about is read below.
+        // A reload that is asked for before the worker is up must not end it, and may be about what was read before: it is
+        // made later.
         signal(SIGHUP, SIG_IGN)
+        let hangUps = await UnixSignalsSequence(trapping: .sighup)
         let settings = try options.load(for: .worker)
         settings.startLog()
         let logger = settings.makeLogger("route-worker")
@@ -136,7 +139,7 @@ struct RunCommand: AsyncParsableCommand {
                     drainTimeout: settings.worker.drainTimeout, logger: logger),
             ] + (sharing.map { [$0] } ?? [])
         do {
-            try await runServices(services, logger: logger, onHangUp: { await reloader.reload() })
+            try await runServices(services, logger: logger, onHangUp: (hangUps, { await reloader.reload() }))
         } catch let error as ControlsError {
             throw CommandFailure(error)
         }

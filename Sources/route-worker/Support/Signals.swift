@@ -2,6 +2,7 @@
 
 import Foundation
 import Logging
+import NIOConcurrencyHelpers
 import ServiceLifecycle
 import UnixSignals
 
@@ -9,31 +10,30 @@ import UnixSignals
 ///
 /// ServiceLifecycle by itself ignores a second signal while it shuts down; an operator who presses Ctrl-C twice means it.
 ///
-/// - Parameter onHangUp: what SIGHUP is for, where it is for something; one after another, and those that come meanwhile
-///   make one more.
+/// - Parameter onHangUp: what SIGHUP is for, where it is for something, and where it comes; one after another, and those that
+///   come meanwhile make one more.
 func runServices(
-    _ services: [any Service], logger: Logger, onHangUp: (@Sendable () async -> Void)? = nil
+    _ services: [any Service], logger: Logger,
+    onHangUp: (signals: UnixSignalsSequence, act: @Sendable () async -> Void)? = nil
 ) async throws {
     var configuration = ServiceGroupConfiguration(
         services: services.map { .init(service: $0) }, gracefulShutdownSignals: [], logger: logger)
     configuration.logging = .init()
     let group = ServiceGroup(configuration: configuration)
-    let signals = await UnixSignalsSequence(
-        trapping: onHangUp == nil ? [.sigterm, .sigint] : [.sigterm, .sigint, .sighup])
+    let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+    let requests = NIOLockedValueBox(StopRequests())
     let (hangUps, hangUp) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     try await withThrowingTaskGroup(of: Void.self) { tasks in
         tasks.addTask { try await group.run() }
         if let onHangUp {
-            tasks.addTask { for await _ in hangUps { await onHangUp() } }
+            tasks.addTask {
+                for await _ in onHangUp.signals where !requests.withLockedValue({ $0.isAsked }) { hangUp.yield() }
+            }
+            tasks.addTask { for await _ in hangUps { await onHangUp.act() } }
         }
         tasks.addTask {
-            var requests = StopRequests()
             for await signal in signals {
-                if signal == .sighup {
-                    if !requests.isAsked { hangUp.yield() }
-                    continue
-                }
-                switch requests.received(now: .now) {
+                switch requests.withLockedValue({ $0.received(now: .now) }) {
                 case .ignore: break
                 case .finish:
                     say("draining; the same signal again ends at once")
