@@ -10,6 +10,8 @@ struct SettingsDocument {
     static let maximumSize = 1 << 20
     /// A file with more duplicate keys than this is not searched further: each costs another pass.
     private static let maximumDuplicates = 20
+    /// U+FEFF, with which some editors of Windows begin a file.
+    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
     let name: String
     /// The root mapping; `nil` where there is none that can be read.
@@ -45,7 +47,9 @@ struct SettingsDocument {
             problems.add(place(1, 1), [], "is larger than \(Units.sizeText(limit)), make it smaller")
             return
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else {
+        // Passed over here: the parser counts it as a column, which indents the first key.
+        let content = bytes.starts(with: Self.byteOrderMark) ? bytes.dropFirst(Self.byteOrderMark.count) : bytes[...]
+        guard let text = String(validating: content, as: UTF8.self) else {
             let line = 1 + Self.validPrefix(bytes).count { $0 == UInt8(ascii: "\n") }
             problems.add(place(line, 1), [], "is not UTF-8 here, save the file as UTF-8")
             return

@@ -53,7 +53,9 @@ import Testing
     }
 
     @Test func aByteOrderMarkIsSkipped() {
-        #expect(Self.messages(for: [0xEF, 0xBB, 0xBF] + Array(minimal.utf8)) == [])
+        let text = minimal + "worker:\n  concurrency: x\n"
+        let found = Self.messages(for: [0xEF, 0xBB, 0xBF] + Array(text.utf8))
+        #expect(found == problems(text) && found.count == 1, "\(found)")
     }
 
     @Test func windowsLineEndsKeepTheLineNumbers() {
