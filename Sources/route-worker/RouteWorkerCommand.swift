@@ -33,6 +33,7 @@ struct RouteWorkerCommand: AsyncParsableCommand {
 
     /// ArgumentParser would end with 64 on a usage error; the project's contract says 2.
     static func main() async {
+        StandardStreams.reserve()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
@@ -40,6 +41,7 @@ struct RouteWorkerCommand: AsyncParsableCommand {
             } else {
                 try command.run()
             }
+            try StandardStreams.finishOutput()
         } catch let failure as CommandFailure {
             say(failure.description)
             Foundation.exit(failure.exitCode)
@@ -77,9 +79,9 @@ struct CommandFailure: Error, CustomStringConvertible {
     }
 }
 
-/// Tells the user something on standard error; standard output is for results.
-func say(_ text: String) {
-    LogWriter.standardError.write(Array((text + "\n").utf8), isUrgent: true)
+/// Tells the user something on standard error; standard output is for results. Goes on where nobody takes it.
+func say(_ text: String, terminator: String = "\n") {
+    LogWriter.standardError.write(Array((text + terminator).utf8), isUrgent: true)
     // Who reads results on standard output expects what was said before them.
     LogWriter.standardError.flush(within: .seconds(1))
 }

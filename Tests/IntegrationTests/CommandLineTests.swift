@@ -56,6 +56,22 @@ struct CommandLineTests {
         #expect(run.output.hasPrefix("route-worker "))
     }
 
+    /// Runs the program by a shell, which may do to its descriptors what it likes.
+    static func shell(
+        _ arguments: [String], _ redirections: String, environment: [String: String] = [:]
+    ) throws -> ChildProcess {
+        try ChildProcess(
+            URL(fileURLWithPath: "/bin/sh"),
+            ["-c", "exec \"$0\" \"$@\" \(redirections)", ChildProcess.product("route-worker").path] + arguments,
+            environment: environment)
+    }
+
+    @Test("Results that could not be written fail a command", arguments: [">/dev/full", ">&-"])
+    func lostOutput(redirection: String) async throws {
+        let run = await Run(try Self.shell(["config", "example"], redirection))
+        #expect(run.exit == .code(1) && run.error.contains("standard output"), "\(run.exit) \(run.error)")
+    }
+
     @Test(
         "Wrong usage ends with 2",
         arguments: [

@@ -13,7 +13,7 @@ enum Confirmation {
 
     /// Asks on the terminal.
     static func isGiven(to question: String) -> Bool {
-        FileHandle.standardError.write(Data("\(question) [y/N] ".utf8))
+        say("\(question) [y/N] ", terminator: "")
         return ["y", "yes"].contains(readLine()?.lowercased())
     }
 }

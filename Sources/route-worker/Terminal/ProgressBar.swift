@@ -44,9 +44,7 @@ struct ProgressBar {
         write(isTerminal ? "\r\u{1B}[K\(line)\n" : line + "\n")
     }
 
-    private func write(_ text: String) {
-        FileHandle.standardError.write(Data(text.utf8))
-    }
+    private func write(_ text: String) { say(text, terminator: "") }
 }
 
 /// The same for work whose size nobody knows: on a terminal one line, in a log one every ten seconds.
@@ -64,13 +62,13 @@ struct ProgressCount {
         guard now - lastDrawnAt >= (isTerminal ? .milliseconds(100) : .seconds(10)) else { return }
         lastDrawnAt = now
         let line = "\(title) \(done)"
-        FileHandle.standardError.write(Data((isTerminal ? "\r\u{1B}[K\(line)" : line + "\n").utf8))
+        say(isTerminal ? "\r\u{1B}[K\(line)" : line + "\n", terminator: "")
     }
 
     /// Leaves a terminal's line empty.
     func finish() {
         guard isTerminal else { return }
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+        say("\r\u{1B}[K", terminator: "")
     }
 }
 
