@@ -403,8 +403,55 @@ struct DeadLetterTests {
         }
     }
 
-    @Test("A broker that cannot be reached is said")
+    @Test("What nobody reads stops no operator's work", arguments: ["2>/dev/full", "2>&-", "2>&- <&-"])
+    func unread(redirection: String) async throws {
+        try await withHarness { harness in
+            let ids = try await publish(3, harness)
+            let replay = try CommandLineTests.shell(
+                ["dead-letters", "replay", "--all", "--config", harness.configFile], redirection,
+                environment: ["AMQP_URL": harness.brokerURL])
+            let run = await Run(replay)
+            #expect(run.exit == .code(0) && run.output.contains("replayed 3 of 3"), "\(run.exit) \(run.output)")
+            #expect(try await content(harness, of: harness.replays).map(\.requestID) == ids)
+        }
+    }
+
+    @Test("What comes while the question stands, which nobody was asked about, stays")
+    func asked() async throws {
+        try await withHarness { harness in
+            _ = try await publish(2, harness)
+            let (answers, screen) = (harness.folder.path("answers"), harness.folder.path("screen"))
+            #expect(mkfifo(answers, 0o600) == 0)
+            // On a terminal of its own.
+            let discard = try ChildProcess(
+                URL(fileURLWithPath: "/bin/sh"),
+                [
+                    "-c", "exec script -qefc \"$0\" \"$1\" <\"$2\"",
+                    "'\(try ChildProcess.product("route-worker").path)' dead-letters discard --config "
+                        + "'\(harness.configFile)' --older-than 1h --reason x",
+                    screen, answers,
+                ], environment: ["AMQP_URL": harness.brokerURL])
+            let keys = try #require(FileHandle(forWritingAtPath: answers))
+            try await until("the question") {
+                (try? String(contentsOfFile: screen, encoding: .utf8))?.contains("2 dead letters? [y/N]") ?? false
+            }
+            let late = try await publish(2, harness)
+            try keys.write(contentsOf: Data("y\n".utf8))
+            let run = await Run(discard)
+            try keys.close()
+            #expect(run.exit == .code(0) && run.output.contains("discarded 2 of 2"), "\(run.exit) \(run.output)")
+            #expect(try await content(harness).map(\.requestID) == late)
+        }
+    }
+
+    @Test("A broker that cannot be reached is said, and no file is left for what was not exported")
     func unreachable() async throws {
+        let folder = try TemporaryFolder()
+        let export = try await CommandLineTests.Run([
+            "dead-letters", "export", "--output", folder.path("letters"), "--set", "amqp.url=amqp://127.0.0.1:1/",
+        ])
+        #expect(export.exit == .code(1) && export.error.contains("cannot connect"), "\(export.error)")
+        #expect(!FileManager.default.fileExists(atPath: folder.path("letters")))
         let run = try await CommandLineTests.Run(
             ["dead-letters", "list", "--set", "amqp.url=amqp://127.0.0.1:1/"])
         #expect(run.exit == .code(1) && run.error.contains("cannot connect"), "\(run.error)")

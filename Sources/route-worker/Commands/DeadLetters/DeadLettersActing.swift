@@ -206,9 +206,9 @@ struct OperatorPass {
         var filter = try selection.filters.filter(
             settings, names, requests: selection.requestIDs, now: StoreClock.system.now())
         if let before { filter.before = before }
-        let limit = selection.limit ?? .max
         let outcome = try await withInterruption { interruption in
             try await options.withSession(settings, doing: what, interruption) { session -> OperatorReport? in
+                var limit = selection.limit ?? .max
                 func run(isDry: Bool) -> OperatorRun {
                     OperatorRun(
                         session, limit: limit, keepsBodies: keepsBodies, isDry: isDry,
@@ -217,10 +217,13 @@ struct OperatorPass {
                 if asksFirst, !isDry {
                     let dry = try await run(isDry: true).run(shouldStop: { interruption.isAsked })
                     if interruption.isAsked { return nil }
-                    let question = "\(words.done.dropLast(2)) \(dry.done) dead letters?"
-                    guard dry.done == 0 || interruption.whileIdle({ Confirmation.isGiven(to: question) }) else {
-                        return nil
+                    guard dry.done > 0 else {
+                        return OperatorReport(report: dry, words: words, isDry: false, isInterrupted: false)
                     }
+                    let question = "\(words.done.dropLast(2)) \(dry.done) dead letters?"
+                    guard interruption.whileIdle({ Confirmation.isGiven(to: question) }) else { return nil }
+                    // They are the oldest; what has come since stands behind them, and was not asked about.
+                    limit = dry.done
                 }
                 return try await run(isDry: isDry).shown(words, isDry: isDry, interruption)
             }

@@ -5,6 +5,7 @@ import DeadLetters
 import Foundation
 import IdempotencyStore
 import RoutingContract
+import WorkerSettings
 
 extension DeadLettersCommand {
     struct List: AsyncParsableCommand {
@@ -91,7 +92,8 @@ extension DeadLettersCommand {
             abstract: "Writes dead letters into a file, one JSON object a line, and leaves them where they are.",
             discussion: """
                 All of each: what `list --json` prints, properties, headers, and the body as text (or `bodyBase64`, where it is \
-                no UTF-8). The file can be read by its owner alone; it holds personal data.
+                no UTF-8). The file can be read by its owner alone; it holds personal data. It is taken away again when the \
+                export does not come to its end.
 
                 EXAMPLES
                   route-worker dead-letters export -c worker.yaml --output letters.jsonl
@@ -117,13 +119,25 @@ extension DeadLettersCommand {
             var filter = try filters.filter(settings, names, now: StoreClock.system.now())
             filter.reasons.formUnion(reason)
             let file = try openOutput()
+            do {
+                try await write(to: file, settings) { filter.matches($0, names) }
+            } catch {
+                if output != "-" { unlink(output) }
+                throw error
+            }
+        }
+
+        private func write(
+            to file: FileHandle, _ settings: Settings, _ isMeant: (DeadLetter) -> Bool
+        ) async throws {
+            let names = settings.orgNames
             var count = 0
             var bar: ProgressBar?
             _ = try await options.look(
                 settings, doing: "dead-letters export", keepsBodies: true,
                 started: { bar = ProgressBar("exporting", total: $0) }
             ) { letters in
-                for letter in letters where filter.matches(letter, names) {
+                for letter in letters where isMeant(letter) {
                     let line = DeadLetterJSON.text(DeadLetterJSON.whole(letter, names)) + "\n"
                     do {
                         try file.write(contentsOf: Data(line.utf8))
