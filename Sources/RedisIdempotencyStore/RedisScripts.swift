@@ -26,17 +26,18 @@ enum RedisScripts {
         """
 
     /// KEYS: the index. ARGV: the time, and how many entries to look at. Returns how many were removed, and how many were
-    /// looked at.
+    /// looked at. What stays is taken out of the index before it is put in again: a Redis without memory refuses a script
+    /// that begins with what may take some, and this one would never give any free.
     static let purge = """
         local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
         local removed = 0
         for _, key in ipairs(due) do
           local value = redis.call('GET', key)
           local keep = value and tonumber(string.match(value, '^-?%d+'))
+          redis.call('ZREM', KEYS[1], key)
           if keep and keep > tonumber(ARGV[1]) then
             redis.call('ZADD', KEYS[1], string.match(value, '^-?%d+'), key)
           else
-            redis.call('ZREM', KEYS[1], key)
             removed = removed + redis.call('DEL', key)
           end
         end

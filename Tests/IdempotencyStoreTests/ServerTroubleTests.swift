@@ -173,6 +173,26 @@ import Testing
         }
     }
 
+    /// Also where what comes first in line is to stay: that would have to be put into its place in the line anew.
+    @Test func aRedisWithoutMemoryIsStillPurged() async throws {
+        try await withPrivateDatabase(.redis, settings: ["maxmemory-policy=noeviction"]) { server in
+            let clock = HandClock()
+            let store = try ServerPlace(server).store(clock: clock.storeClock)
+            for (number, outcome) in [(UInt8(1), Outcome.rejected), (2, .succeeded)] {
+                let claim = try #require(try await store.claim(request(key(number))).acquired)
+                #expect(try await store.record(result(outcome), for: claim) == .held)
+            }
+            clock.advance(by: .seconds(25 * 3600))
+            try await redisCLI(server.url, "CONFIG", "SET", "maxmemory", "1kb")
+            #expect(try await store.purge(limit: 10) == 1)
+            #expect(try await store.purge(limit: 10) == 0)
+            #expect(try await store.find(key(1)) != nil)
+            clock.advance(by: .seconds(14 * 24 * 3600))
+            #expect(try await store.purge(limit: 10) == 1)
+            await store.close()
+        }
+    }
+
     @Test func scriptsThatWereFlushedAreLoadedAgain() async throws {
         try await withPrivateDatabase(.redis) { server in
             let store = try ServerPlace(server).store()
