@@ -19,17 +19,18 @@ import Testing
 
     private let lost = CallResult.effectUnknown(CallFailure(reason: "timeout", message: "no answer in time"))
     private let refused = CallResult.notSent(CallFailure(reason: "connect-failed", message: "connection refused"))
+    private let succeeded = CallResult.answered(CallAnswer(status: 202, body: Array(#"{"success":true}"#.utf8)))
     private let rejected = CallResult.answered(
         CallAnswer(status: 400, body: Array(#"{"code":10024,"message":"no flow"}"#.utf8)))
 
     private func delivery(
         replay: Int = 0, acceptsSecondEffect: Bool = false, issuedAt: Timestamp? = nil, receivedAt: Double = 0,
-        earlierDeliveries: Int = 0, policy: OrgPolicy = OrgPolicy()
+        deadline: Timestamp? = nil, earlierDeliveries: Int = 0, policy: OrgPolicy = OrgPolicy()
     ) -> CommandProgress {
         let command = RouteCommand(
             key: Self.key, context: "P_C", conversation: "c1", routingType: "Initial", payload: Array("{}".utf8),
-            fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, replay: replay,
-            acceptsSecondEffect: acceptsSecondEffect)
+            fingerprint: Fingerprint(bytes: Array(repeating: 7, count: 32)), issuedAt: issuedAt, deadline: deadline,
+            replay: replay, acceptsSecondEffect: acceptsSecondEffect)
         return CommandProgress(
             command: command, policy: policy,
             delivery: .init(
@@ -56,11 +57,17 @@ import Testing
         return progress.claimed(result, askedAt: at(seconds), now: at(seconds))
     }
 
-    private mutating func release(_ progress: inout CommandProgress, _ step: CommandProgress.Step, at seconds: Double) {
-        guard case .release(let claim, let release, _) = step else { Issue.record("not released: \(step)"); return }
+    @discardableResult
+    private mutating func release(
+        _ progress: inout CommandProgress, _ step: CommandProgress.Step, at seconds: Double
+    ) -> CommandProgress.Step? {
+        guard case .release(let claim, let release, let next) = step else {
+            Issue.record("not released: \(step)")
+            return nil
+        }
         let decision = CommandRecord.release(
             progress.telling(claim), as: release, finding: &record, at: at(seconds).wall, keeping: keeping)
-        progress.released(decision == .lost ? .lost : .held)
+        return progress.released(decision == .lost ? .lost : .held, then: next)
     }
 
     /// Records what the step says, and returns how the delivery ends.
@@ -136,29 +143,33 @@ import Testing
         #expect(claim(&next, at: 20) == .call(timeout: .seconds(10)))
     }
 
-    @Test mutating func aClaimThatMayNotHaveBeenGivenBackIsAskedForAgain() {
-        var progress = delivery()
-        _ = claim(&progress, at: 0)
-        let step = progress.called(refused, now: at(1), using: &random)
-        guard case .release(_, .forRetry, .wait) = step else { Issue.record("\(step)"); return }
-        // The store could not be reached.
-        progress.notReleased()
-        #expect(claim(&progress, at: 2) == .call(timeout: .seconds(10)))
-        #expect(record?.attempts == 1 && record?.mayHaveTakenEffect == false)
-        #expect(progress.attempts == 1)
+    /// The worker was suspended, and another one had the command meanwhile.
+    @Test mutating func whoTookAnExpiredCommandOverSaysHowItEnds() {
+        let deadline = at(90).wall
+        var suspended = delivery(deadline: deadline)
+        let given = ask(suspended, at: 0)
+        var other = delivery(deadline: deadline, policy: OrgPolicy(unknownEffect: .retry))
+        #expect(claim(&other, at: 70) == .call(timeout: .seconds(10)))
+        #expect(record(&other, other.called(succeeded, now: at(71), using: &random), at: 71) != nil)
+        let step = suspended.claimed(given, askedAt: at(0), now: at(100))
+        #expect(release(&suspended, step, at: 100) == .claim)
+        guard case .end(let ending) = claim(&suspended, at: 100) else { Issue.record("not repeated"); return }
+        #expect(ending.duplicate && ending.result.outcome == .succeeded)
     }
 
-    @Test mutating func orItWasGivenBackAndIsAskedForAsAnyOther() {
-        var progress = delivery()
-        _ = claim(&progress, at: 0)
-        release(&progress, progress.called(refused, now: at(1), using: &random), at: 1)
-        progress.notReleased()
-        #expect(claim(&progress, at: 2) == .call(timeout: .seconds(10)))
-        // The next is a wish of its own: whoever takes the command over is not taken for this one.
-        release(&progress, progress.called(refused, now: at(3), using: &random), at: 3)
-        var other = delivery()
-        _ = claim(&other, at: 4)
-        guard case .wait = claim(&progress, at: 5) else { Issue.record("not in progress"); return }
+    /// The first try to give the claim back forgot the command, and its answer did not arrive.
+    @Test mutating func anExpiredCommandThatIsForgottenAlreadyExpiresOnceMore() {
+        var progress = delivery(deadline: at(40).wall)
+        let step = claim(&progress, at: 50)
+        var unheard = progress
+        release(&unheard, step, at: 50)
+        #expect(record == nil)
+        #expect(release(&progress, step, at: 51) == .claim)
+        guard case .end(let ending)? = release(&progress, claim(&progress, at: 51), at: 51) else {
+            Issue.record("not ended")
+            return
+        }
+        #expect(ending.result.outcome == .expired && record == nil)
     }
 
     /// A platform reads there what became of its route.

@@ -126,7 +126,7 @@ import Testing
             reason: progress.lastVerdict?.error?.reason ?? "")
         #expect(progress.telling(claim()).calls == [first])
         // Whether a release that was lost told them is not known; the next claim tells them again.
-        progress.released(.lost)
+        _ = progress.released(.lost, then: .claim)
         #expect(progress.claimRequest(at(2)).untoldCalls == [first])
         _ = progress.claimed(.inProgress(.seconds(9)), askedAt: at(2), now: at(2))
         #expect(progress.claimRequest(at(3)).untoldCalls == [first])
@@ -134,7 +134,7 @@ import Testing
         _ = progress.called(refused, now: at(4), using: &random)
         let second = CallNote(startedAt: at(3).wall, duration: .seconds(1), end: .notSent, reason: "connect-failed")
         #expect(progress.telling(claim(2)).calls == [second])
-        progress.released(.held)
+        _ = progress.released(.held, then: .claim)
         #expect(progress.claimRequest(at(5)).untoldCalls.isEmpty)
     }
 

@@ -3,6 +3,7 @@
 import AMQP
 import AMQPMessage
 import Foundation
+import IdempotencyStore
 import InteractionAPI
 import RoutingContract
 import TestSupport
@@ -24,11 +25,11 @@ import Testing
 
     private func stage(
         _ script: [CallResult], lots: ScriptedLots = ScriptedLots(), policy: OrgPolicy? = nil,
-        _ body: (PipelineStage) async throws -> Void
+        store: (any IdempotencyStore)? = nil, _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         try await PipelineStage.run(
             api: ScriptedAPI(script), publisher: ScriptedPublisher(lots: lots), policy: policy ?? self.policy(),
-            lots: lots, body)
+            lots: lots, store: store, body)
     }
 
     /// Lets probes, which have been held, go on once so many commands are parked: an org that a probe finds well before that
@@ -63,6 +64,19 @@ import Testing
             #expect(stage.publisher.messages(to: "routing.dead-letters").isEmpty)
             // The marker of the last turn goes, too.
             try await until("an empty parking queue") { stage.lots!.count(Self.lot) == 0 }
+        }
+    }
+
+    /// Nobody else would give it back, and who has the command next would take it for interrupted.
+    @Test func aCommandIsParkedOnceItsClaimIsGivenBack() async throws {
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failedReleases: 2)
+        try await stage([Self.noToken, Self.noToken], store: store) { stage in
+            stage.api.hold(.delete)
+            stage.deliver(PipelineStage.delivery(1))
+            try await probe(stage, once: 1)
+            _ = await stage.settled(2)
+            let result = try #require(stage.publisher.messages(to: "routing.results").first)
+            #expect(result.header("Outcome") == "succeeded" && result.text.contains(#""attempts":1"#))
         }
     }
 

@@ -88,8 +88,6 @@ struct CommandProgress {
     private var claimNonce: UInt64
     /// What the command ended with when its lease ran out before that could be recorded.
     private var unrecorded: CommandResult?
-    /// Whether the store may not know of the attempts, since a release that told it failed.
-    private var hasUntoldAttempts = false
 
     /// Whether a result is known that nobody else knows: then claiming goes on without a channel to acknowledge on.
     var holdsResult: Bool { unrecorded != nil }
@@ -116,8 +114,6 @@ struct CommandProgress {
         if let unrecorded {
             request.callsMade = CallsMade(
                 attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect || unrecorded.outcome == .succeeded)
-        } else if hasUntoldAttempts {
-            request.callsMade = CallsMade(attempts: attempts, mayHaveTakenEffect: mayHaveTakenEffect)
         }
         return request
     }
@@ -171,16 +167,15 @@ struct CommandProgress {
         }
     }
 
-    /// A claim was given back.
-    mutating func released(_ fencing: Fencing) {
+    /// A claim was given back, or was not the newest any more.
+    ///
+    /// - Parameter next: what was to follow.
+    mutating func released(_ fencing: Fencing, then next: Step) -> Step {
         notes.told(with: fencing)
-    }
-
-    /// Whether the claim was given back is not known. Where it was not, the same nonce gets it anew; by another one this
-    /// delivery would find its own claim in progress and, after the lease, interrupted.
-    mutating func notReleased() {
-        nonce = claimNonce
-        hasUntoldAttempts = true
+        // Whoever took the command over says how it ends. (Or an earlier release, whose answer did not arrive, forgot it:
+        // then it is claimed as any other.)
+        if fencing == .lost, case .end = next { return .claim }
+        return next
     }
 
     /// How long to leave the store alone after it could not answer. Asking again is safe: every operation is.
@@ -300,7 +295,6 @@ struct CommandProgress {
 
     private mutating func adopt(_ claim: Claim) {
         self.claim = claim
-        hasUntoldAttempts = false
         attempts = max(attempts, claim.attempts)
         mayHaveTakenEffect = mayHaveTakenEffect || claim.mayHaveTakenEffect
     }

@@ -153,18 +153,18 @@ extension DeliveryPipeline {
                 }
             case .release(let claim, let release, let next):
                 do {
-                    progress.released(try await store.release(progress.telling(claim), as: release))
+                    let fencing = try await store.release(progress.telling(claim), as: release)
+                    step = progress.released(fencing, then: next)
                 } catch {
                     logger.error("cannot release a claim", metadata: command.metadata(error))
-                    if case .end = next, !isDraining {
-                        // Nobody would ask for it again: it would bind its RequestId, and look interrupted to a replay.
+                    // Whoever has the command next (from a parking queue, after this channel, by a replay) would wait for
+                    // the lease and take it for interrupted: keep trying, as with a result.
+                    if isDraining {
+                        step = next
+                    } else {
                         await pause(progress.storeBackoff(using: &generator), ticket, work)
-                        continue
                     }
-                    // Until this delivery claims again it costs others the wait for the lease, and looks interrupted.
-                    progress.notReleased()
                 }
-                step = next
             case .wait(let duration):
                 if progress.holdsResult {
                     guard !isDraining else { return .left }
