@@ -66,7 +66,7 @@ public struct Settings: Sendable, Hashable {
 
     /// A commands queue.
     public struct Queue: Sendable, Hashable {
-        /// 1 to 255 bytes; not the results queue, not the dead-letter queue.
+        /// 1 to 228 bytes; not the results queue, not the dead-letter queue.
         public var name: String
         /// Deliveries that the broker may have outstanding here; 1 to 65,535, at least ``concurrency``.
         /// Default: twice the worker's concurrency (65,535 at most).

@@ -26,11 +26,12 @@ extension ValueForm<String> {
         return ValueForm("path of a folder", parse: path.parse)
     }
 
-    /// The bound is the protocol's: a short string of AMQP 0-9-1.
+    /// The bound leaves room for the names that are made of it, of which the parking queue of a partition has the longest: with
+    /// `.127.parked.` and the 15 characters of an org's id it is a short string of AMQP 0-9-1, which has 255 bytes at most.
     static var queueName: ValueForm {
-        ValueForm("queue name, 1 to 255 bytes") { text throws(Refusal) in
-            guard (1...255).contains(text.utf8.count), !text.contains(where: \.isControl) else {
-                throw Refusal("is no queue name, write 1 to 255 bytes without control characters")
+        ValueForm("queue name, 1 to 228 bytes") { text throws(Refusal) in
+            guard (1...228).contains(text.utf8.count), !text.contains(where: \.isControl) else {
+                throw Refusal("is no queue name, write 1 to 228 bytes without control characters")
             }
             guard !text.hasPrefix("amq.") else {
                 throw Refusal("starts with amq., which the broker keeps for itself, choose another name")

@@ -106,7 +106,7 @@ import Testing
             "6:18: answers.queue: 'amq.x' starts with amq., which the broker keeps for itself, choose another name"),
         Case(
             "answers: {queue: ''}",
-            "6:18: answers.queue: '' is no queue name, write 1 to 255 bytes without control characters"),
+            "6:18: answers.queue: '' is no queue name, write 1 to 228 bytes without control characters"),
         Case(
             "answers: {allowReplyTo: ['*']}",
             "6:26: answers.allowReplyTo: '*' would match every queue, write a prefix before the *"),

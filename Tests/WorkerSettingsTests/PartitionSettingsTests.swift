@@ -63,6 +63,16 @@ import Testing
         #expect(found.count == 1 && found[0].contains("is also the queue of queues.c,"), "\(found)")
     }
 
+    @Test func theLongestNameLeavesRoomForThoseThatAreMadeOfIt() throws {
+        let name = String(repeating: "q", count: 228)
+        let file = minimal + "commands: {partitions: 128}\nqueues: {\(name): {}}\n"
+        let settings = try load(file)
+        let sharing = try #require(settings.partitionedQueue)
+        let parking = settings.consumedQueues.map { ParkingQueue.name(of: $0.name, org: settings.orgs[0].id) }
+        #expect((sharing.locks + sharing.countingQueues + parking).map(\.utf8.count).max() == 255)
+        #expect(problems(file.replacing(name, with: name + "q")).count == 1)
+    }
+
     @Test func theirNumberIsTakenOverWithARestartAlone() throws {
         let old = try load(text)
         let (settings, change) = old.reloading(
