@@ -171,6 +171,17 @@ import Testing
         }
     }
 
+    @Test func aQueueThatIsNotReadyYetAfterAnOutageIsGivenTime() async {
+        let away = PublishOutcome.failed(.connectionLost("reset"))
+        let publisher = ScriptedPublisher([results: [away, away, .nacked]])
+        await PipelineStage.run(publisher: publisher) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            #expect(await stage.settled(1).count == 1)
+            #expect(publisher.messages(to: results).count == 4)
+            #expect(publisher.messages(to: deadLetters).isEmpty)
+        }
+    }
+
     @Test func aDeadLetterThatCannotBePlacedKeepsItsCommandUnacknowledged() async {
         let publisher = ScriptedPublisher([
             deadLetters: [.returned(code: 312, text: "NO_ROUTE"), .failed(.connectionLost("reset")), .confirmed]

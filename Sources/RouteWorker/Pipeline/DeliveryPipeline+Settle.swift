@@ -227,19 +227,22 @@ extension DeliveryPipeline {
         var pending = announcement.answers
         var unroutable: String?
         var tries = 0
+        // Counted apart: while the broker is away, nothing is learnt of the queue.
+        var nacks = 0
         while !pending.isEmpty {
             tries += 1
             let outcomes = await publisher.publish(pending, timeout: settings.answers.confirmTimeout)
+            if outcomes.contains(.nacked) { nacks += 1 }
             var again: [OutgoingMessage] = []
             for (answer, outcome) in zip(pending, outcomes) {
                 switch outcome {
                 case .confirmed: break
                 case .returned(_, let text): unroutable = "\(answer.routingKey): \(text)"
                 case .refused(let error): unroutable = "\(answer.routingKey): \(error)"
-                case .nacked where tries >= settings.answers.publishAttempts:
+                case .nacked where nacks >= settings.answers.publishAttempts:
                     unroutable = "\(answer.routingKey): the broker refused it (queue full?)"
                 case .nacked:
-                    if tries == 1 {
+                    if nacks == 1 {
                         log.write(.warning, "the broker refused the answer; it is published again") {
                             announcement.write(to: &$0, error: "\(answer.routingKey): is the queue full?")
                         }

@@ -52,7 +52,7 @@ public struct PipelineSettings: Sendable {
         public var deadLetterQueue: String
         /// Whether an answer to a direct reply-to, which nobody can confirm to have been read, also goes to `queue`.
         public var copiesDirectReplies: Bool
-        /// How often a nacked answer is published before its command becomes a dead letter. Eight attempts, with the
+        /// How often the broker may nack an answer before its command becomes a dead letter. Eight times, with the
         /// waits between them, outlast the election of a quorum queue's leader.
         public var publishAttempts: Int
         /// How long a publish may wait for the broker's confirm.
