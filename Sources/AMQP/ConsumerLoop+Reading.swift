@@ -33,6 +33,8 @@ extension ConsumerLoop {
     }
 
     private func take(_ frame: amqp_frame_t, _ connection: borrowing Connection) throws(AMQPError) {
+        // Both sides closed a channel at the same time. The answer comes late: the number may be in use again.
+        if FrameReader.isChannelCloseOk(frame) { return }
         guard let index = slot(on: frame.channel) else { return try takeOtherFrame(frame, connection) }
         switch FrameReader.feed(frame, to: &slots[index].assembler) {
         case .none: return

@@ -20,6 +20,12 @@ enum FrameReader {
         }
     }
 
+    /// Whether it is the broker's answer to a close of this side.
+    static func isChannelCloseOk(_ frame: amqp_frame_t) -> Bool {
+        Int32(frame.frame_type) == AMQP_FRAME_METHOD
+            && frame.payload.method.id == amqp_method_number_t(AMQP_CHANNEL_CLOSE_OK_METHOD)
+    }
+
     static func method(_ method: amqp_method_t) -> IncomingMethod {
         guard let decoded = method.decoded else { return .unexpected(id: method.id) }
         func fields<T>(_ type: T.Type) -> T { decoded.load(as: type) }

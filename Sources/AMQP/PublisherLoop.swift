@@ -5,7 +5,6 @@ import Failpoints
 
 /// Lives on the publisher's thread; nobody else sees it.
 final class PublisherLoop {
-    private static let channel: UInt16 = 1
     /// How often deadlines are looked at.
     private static let tick: Duration = .milliseconds(200)
     /// How long one turn's writes may take before the peer counts as frozen.
@@ -41,6 +40,9 @@ final class PublisherLoop {
     /// turn of the loop and a packet per message.
     private var isFull = false
     private var renewal = ChannelRenewal()
+    /// 1 or 2, in turn: while librabbitmq waits for the end of a channel, it puts aside what still comes on it, and hands that
+    /// out later.
+    private var channel: UInt16 = 1
 
     init(
         shared: PublisherShared, limits: PublisherLimits, onResults: @escaping @Sendable ([PublishResult]) -> Void,
@@ -104,8 +106,8 @@ final class PublisherLoop {
 
     private func openChannel(_ connection: borrowing Connection) throws(AMQPError) {
         do {
-            try connection.openChannel(Self.channel)
-            try connection.selectConfirms(Self.channel)
+            try connection.openChannel(channel)
+            try connection.selectConfirms(channel)
         } catch {
             throw error.error
         }
@@ -117,14 +119,17 @@ final class PublisherLoop {
     private func renewChannel(_ connection: borrowing Connection) throws(AMQPError) {
         failAll(.channelReplaced)
         do {
-            try connection.closeChannel(Self.channel)
+            try connection.closeChannel(channel)
         } catch {
             throw error.error
         }
+        channel = otherChannel
         assembler = FrameAssembler(bodyLimit: 0)
         try openChannel(connection)
         onEvent(.channelLost(.channelReplaced))
     }
+
+    private var otherChannel: UInt16 { 3 - channel }
 
     /// Turns round until the client closes or the connection is lost.
     private func turn(_ connection: borrowing Connection) throws(AMQPError) -> Ending {
@@ -269,7 +274,7 @@ final class PublisherLoop {
             InFlight(waiter: outgoing.waiter, deadline: outgoing.deadline, exchange: outgoing.message.exchange),
             key: key, bytes: size)
         if cautious > 0 { cautious -= 1 }
-        try connection.publish(outgoing.message, on: Self.channel, arena)
+        try connection.publish(outgoing.message, on: channel, arena)
         return size
     }
 
@@ -286,10 +291,12 @@ final class PublisherLoop {
     private func take(_ frame: amqp_frame_t, _ connection: borrowing Connection) throws(AMQPError) {
         let action: AssemblerAction
         switch frame.channel {
-        case Self.channel: action = FrameReader.feed(frame, to: &assembler)
+        case channel: action = FrameReader.feed(frame, to: &assembler)
         case 0:
             var ofConnection = FrameAssembler(bodyLimit: 0)
             action = FrameReader.feed(frame, to: &ofConnection)
+        // Of messages that were told to have failed with their channel.
+        case otherChannel: return
         default: throw .protocolViolation("a frame on channel \(frame.channel), which is not open")
         }
         switch action {
@@ -324,7 +331,7 @@ final class PublisherLoop {
             shared.state.withLock { $0.status.blockedBecause = nil }
             onEvent(.unblocked)
         case .channelClose(let code, let text, let isPublish):
-            try connection.confirmChannelClose(Self.channel)
+            try connection.confirmChannelClose(channel)
             channelClosed(code: code, text: text, isPublish: isPublish)
             try openChannel(connection)
         case .connectionClose(let code, let text):
