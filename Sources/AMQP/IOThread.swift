@@ -5,9 +5,9 @@ import Synchronization
 
 /// Threads that may block, outside Swift's cooperative pool.
 enum IOThread {
-    /// librabbitmq decodes nested header tables by recursion, thousands of levels deep in a hostile frame, which
-    /// overflows smaller stacks.
-    private static let stackBytes = 8 << 20
+    /// librabbitmq decodes nested header tables by recursion, a level for each 5 bytes of a hostile frame: the largest that is
+    /// taken (see ``Connection/takeLargerFrames()``) needs 20 MiB. Of a stack, only what was used takes memory.
+    private static let stackBytes = 64 << 20
 
     private final class Start {
         let name: String

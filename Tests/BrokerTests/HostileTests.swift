@@ -49,6 +49,20 @@ import Testing
         #expect(deliveries.map(\.isComplete) == [false, true])
     }
 
+    /// Which takes a broker that was told to let frames be larger than usual.
+    @Test func arraysNestedAsDeepAsTheLargestFrameIsLong() async throws {
+        let broker = try ScriptedBroker()
+        let consumer = try RecordingConsumer([Subscription(queue: "queue", prefetch: 10)], on: broker.url)
+        let client = try broker.accept()
+        let channel = try client.letConsume()
+        try client.deliver(1, properties: [0x20, 0] + nestedArrays(209_000), on: channel)
+        try client.deliver(2, on: channel)
+        let deliveries = try await consumer.deliveries(2)
+        #expect(deliveries.map(\.isComplete) == [false, true])
+        #expect(deliveries.map(\.message.body) == [[1], [2]])
+        consumer.consumer.closeNow()
+    }
+
     @Test func manyHeadersAndEmptyNames() async throws {
         let field: [UInt8] = [0, UInt8(ascii: "V")]
         let table = (0..<60_000).flatMap { _ in field }
