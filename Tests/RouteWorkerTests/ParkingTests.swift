@@ -141,6 +141,32 @@ import Testing
         }
     }
 
+    @Test func whatCannotBeParkedAfterAllKeepsItsOrgsLimit() async throws {
+        var policy = policy()
+        policy.maximumConcurrency = 1
+        try await stage([], lots: ScriptedLots(.refused("403")), policy: policy) { stage in
+            // The second time it is known that nothing can be parked.
+            for time in 0...1 {
+                let troubled = stage.api.calls.count + 1
+                stage.api.tell(Self.noToken)
+                stage.api.hold(after: troubled, .route)
+                for number in (8 * time + 1)...(8 * time + 8) {
+                    stage.deliver(PipelineStage.delivery(UInt64(number), request: number, conversation: "c\(number)"))
+                }
+                await stage.api.waitForCalls(troubled)
+                // Nothing else waits for anything but a slot, or its backoff.
+                try await until("calls of all that run") {
+                    let running = await stage.pipeline.load.running
+                    return running > 0 && stage.api.underWay == running
+                }
+                #expect(stage.api.underWay == 1)
+                stage.api.letGo()
+                _ = await stage.settled(8)
+                try await until("a live org") { await stage.pipeline.isLive(PipelineStage.org.id) }
+            }
+        }
+    }
+
     @Test func aContextOfItsOwnThatDoesNotFitParksTheOrgOnceAndIsThenRefused() async throws {
         let misfit = CallResult.answered(
             CallAnswer(status: 403, body: Array(#"{"code":10005,"message":"no"}"#.utf8)))
@@ -306,4 +332,8 @@ import Testing
             #expect(api.calls.allSatisfy { $0.context == "Own" })
         }
     }
+}
+
+extension DeliveryPipeline {
+    fileprivate func isLive(_ org: OrgID) -> Bool { orgs[org]!.gate.isLive }
 }

@@ -43,10 +43,15 @@ final class ScriptedAPI: RoutingAPI {
     /// - Parameter script: one result for each call, then `accepted` for ever.
     init(_ script: [CallResult] = []) { state.script = script }
 
+    /// What the next calls are told.
+    func tell(_ results: CallResult...) { lock.withLock { state.script = results } }
+
     var calls: [RouteCommand] { lock.withLock { state.calls } }
 
     /// The most calls that were under way together.
     var mostAtOnce: Int { lock.withLock { state.mostAtOnce } }
+
+    var underWay: Int { lock.withLock { state.underWay } }
 
     /// Calls wait from now on, until ``letGo()``.
     ///

@@ -222,10 +222,10 @@ extension DeliveryPipeline {
                 case .returned: lotStates[lot] = nil
                 case .refused(let error):
                     refuse(lot, org, "\(error)")
-                    return .impossible
+                    return workInPlace(org)
                 case .nacked, .failed: break
                 }
-            case .refused: return .impossible
+            case .refused: return workInPlace(org)
             case .failed: break
             }
             guard await wait(publishBackoff(tries), ticket, work) else { return .left }
@@ -264,11 +264,18 @@ extension DeliveryPipeline {
 
     private func refuse(_ lot: String, _ org: OrgID, _ why: String) {
         lotStates[lot] = .refused(until: moment().uptime + Self.refusalHolds)
-        orgs[org]!.cannotPark = true
         orgs[org]!.refusedUntil = moment().uptime + Self.refusalHolds
-        applyLimit(org)
         logger.error(
             "the org cannot be parked, its commands are tried again in place: let the worker configure and write this queue, or run `route-worker topology declare --parking`",
             metadata: [LogKey.queue: "\(lot)", LogKey.org: "\(org)", LogKey.error: "\(why)"])
+    }
+
+    /// Until the org is live again its commands keep its limits although it is in trouble.
+    private func workInPlace(_ org: OrgID) -> ParkingOutcome {
+        if !orgs[org]!.cannotPark, !orgs[org]!.gate.isLive {
+            orgs[org]!.cannotPark = true
+            applyLimit(org)
+        }
+        return .impossible
     }
 }

@@ -91,11 +91,9 @@ extension DeliveryPipeline {
                         case .impossible: mayPark = false
                         case .notNeeded: break
                         }
-                        if isBeyondLimit {
-                            // A call it may only make within the limit.
-                            isBeyondLimit = false
-                            guard await wait(.zero, ticket, work) else { return .left }
-                        }
+                        // It was started to be parked, for which there is no limit: a call it may only make within its org's.
+                        isBeyondLimit = false
+                        guard await wait(.zero, ticket, work) else { return .left }
                         continue
                     case .shadow: return .controlled(shadow(command, work))
                     case .handOn(let queue):

@@ -43,7 +43,7 @@ final class SimulatedBroker: @unchecked Sendable {
 
     /// - Returns: whether there is such a queue.
     func put(_ message: Message, in name: String) -> Bool {
-        guard let queue = queues[name] else { return false }
+        guard let queue = queues[name], !world.isAbsent(name) else { return false }
         places += 1
         queue.stored.append(Stored(place: places, message: message))
         pumpSoon(name)

@@ -15,6 +15,9 @@ final class SimulatedWorker: @unchecked Sendable {
     let world: SimulatedWorld
     private(set) var pipeline: DeliveryPipeline!
     private let settings: PipelineSettings
+    private let orgs: [KnownOrg]
+    /// The most calls that each org was ever to get at a time: what was started keeps its policy.
+    private var mostCalls: [OrgID: Int] = [:]
     /// Holds commands queues and locks, and the parking queues of queues with a lock.
     private(set) var main: SimulatedConsumer!
     private(set) var lots: SimulatedConsumer!
@@ -27,7 +30,8 @@ final class SimulatedWorker: @unchecked Sendable {
     private(set) var callsAtOnce: [OrgID: Int] = [:]
 
     init(_ number: Int, _ world: SimulatedWorld, _ settings: PipelineSettings, orgs: [KnownOrg]) {
-        (self.number, self.world, self.settings) = (number, world, settings)
+        (self.number, self.world, self.settings, self.orgs) = (number, world, settings, orgs)
+        note(settings.policies)
         let ports = Ports(worker: self)
         pipeline = DeliveryPipeline(
             settings: settings, loop: world.loop,
@@ -81,6 +85,8 @@ final class SimulatedWorker: @unchecked Sendable {
         guard case .lockHeld(let lock) = event else { return }
         let queue = settings.queues.first { $0.lock == lock }!
         tenures[queue.name, default: 0] += 1
+        // It was asked for before the queue was given to another worker.
+        guard wanted.contains(queue.name) else { return handOver(queue.name) }
         let tenure = tenures[queue.name]
         task { [self] in
             while tenures[queue.name] == tenure, wanted.contains(queue.name), !isDraining {
@@ -109,6 +115,19 @@ final class SimulatedWorker: @unchecked Sendable {
     func obey() {
         let controls = world.controls
         pipeline.assumeIsolated { $0.use(controls) }
+    }
+
+    /// The configuration was read again.
+    func reload(_ policies: [OrgID: OrgPolicy]) {
+        note(policies)
+        let decoder = CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory(orgs))
+        pipeline.assumeIsolated {
+            $0.replaceOrgs(decoder: decoder, queueDefaults: settings.queues.map(\.defaults), policies: policies)
+        }
+    }
+
+    private func note(_ policies: [OrgID: OrgPolicy]) {
+        for (org, policy) in policies { mostCalls[org] = max(mostCalls[org] ?? 0, policy.maximumConcurrency ?? .max) }
     }
 
     // MARK: Ends
@@ -160,9 +179,12 @@ final class SimulatedWorker: @unchecked Sendable {
         return left
     }
 
-    func begins(_ org: OrgID, _ policy: OrgPolicy) {
+    func begins(_ org: OrgID) {
         callsAtOnce[org, default: 0] += 1
-        if callsAtOnce[org]! > policy.maximumConcurrency ?? .max { world.violated("too many calls of an org at once") }
+        let isTurning = world.turned[org].map { world.uptime - $0 < .seconds(20) } ?? false
+        if !isTurning, callsAtOnce[org]! > mostCalls[org]! {
+            world.violated("\(callsAtOnce[org]!) calls of \(org) at once, of \(mostCalls[org]!)")
+        }
         if callsAtOnce.values.reduce(0, +) > settings.concurrency { world.violated("more calls than slots") }
     }
 
@@ -177,7 +199,7 @@ final class SimulatedWorker: @unchecked Sendable {
             await worker.hangIfDead()
             let result: CallResult
             if let number = command.number {
-                worker.begins(command.key.org, worker.settings.policies[command.key.org]!)
+                worker.begins(command.key.org)
                 result = await world.call(command, number: number, of: worker.number, timeout: timeout)
                 worker.ends(command.key.org)
             } else {
@@ -188,7 +210,7 @@ final class SimulatedWorker: @unchecked Sendable {
         }
 
         func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome] {
-            await world.delay(0...10)
+            await world.lag(0...10)
             await worker.hangIfDead()
             var outcomes: [PublishOutcome] = []
             worker.look()
@@ -203,7 +225,7 @@ final class SimulatedWorker: @unchecked Sendable {
                     outcomes.append(.returned(code: 312, text: "NO_ROUTE"))
                 }
             }
-            await world.delay(0...10)
+            await world.lag(0...10)
             await worker.hangIfDead()
             return outcomes
         }
@@ -211,7 +233,7 @@ final class SimulatedWorker: @unchecked Sendable {
         func publishBestEffort(_ message: OutgoingMessage) {}
 
         private func ask(_ operation: StoreOperation) async throws(StoreError) -> StoreReply {
-            await world.delay(0...8)
+            await world.lag(0...8)
             await worker.hangIfDead()
             let fails = world.fails()
             if fails, Bool.random(using: &world.random) { throw .unavailable("by the test") }
@@ -219,7 +241,7 @@ final class SimulatedWorker: @unchecked Sendable {
             if case (.claim(let request), .claim(let result)) = (operation, reply) {
                 world.claimed(result, request, by: worker.number)
             }
-            await world.delay(0...8)
+            await world.lag(0...8)
             await worker.hangIfDead()
             if fails { throw .unavailable("by the test") }
             return reply
@@ -247,6 +269,7 @@ final class SimulatedWorker: @unchecked Sendable {
         func prepare(_ lot: String) async -> ParkingReadiness {
             await world.delay(5...40)
             await worker.hangIfDead()
+            if world.refusesLots { return .refused("by the test") }
             if world.fails() { return .failed("by the test") }
             world.broker.declare(lot)
             return .ready
@@ -255,7 +278,8 @@ final class SimulatedWorker: @unchecked Sendable {
         func messages(in lots: [String]) async -> [String: Int]? {
             await world.delay(2...20)
             if world.fails() { return nil }
-            let found = world.broker.queues.filter { lots.contains($0.key) }.mapValues(\.stored.count)
+            let found = world.broker.queues.filter { lots.contains($0.key) && !world.isAbsent($0.key) }
+                .mapValues(\.stored.count)
             await world.delay(2...20)
             await worker.hangIfDead()
             return found

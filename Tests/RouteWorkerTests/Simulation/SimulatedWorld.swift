@@ -26,13 +26,24 @@ final class SimulatedWorld: @unchecked Sendable {
 
     static let results = "routing.results"
     static let deadLetters = "routing.dead-letters"
+    /// Where commands are handed on to.
+    static let elsewhere = "elsewhere"
 
     let loop = EmbeddedEventLoop()
     var random: SeededGenerator
     private(set) lazy var broker = SimulatedBroker(self)
     private(set) lazy var backend = InMemoryStoreBackend(clock: StoreClock { [unowned self] in wall })
     var troubles: [Trouble] = []
+    /// When a queue is away.
+    var absences: [(queue: String, from: Duration, to: Duration)] = []
+    /// When publisher and store take their time.
+    var slowness: [(from: Duration, to: Duration)] = []
+    /// Whether parking queues are not the workers' to use.
+    var refusesLots = false
     var controls = ControlState()
+    /// When operators last changed what is done with an org's commands: what was started then, when none was called, may have
+    /// been more than the org's limit.
+    var turned: [OrgID: Duration] = [:]
     /// Of a hundred operations of publisher, store and parking, so many fail until ``calmAt``.
     var faultPercent = 0
     var calmAt: Duration = .zero
@@ -47,6 +58,9 @@ final class SimulatedWorld: @unchecked Sendable {
     /// Whose the newest claim of each command is, and whether it was called under.
     private var claims: [RequestID: (worker: Int, isUsed: Bool)] = [:]
     private(set) var outcomes: [String: Set<String>] = [:]
+    private(set) var handedOn: Set<String> = []
+    /// The commands of the test by their RequestIds.
+    var commands: [String: (number: Int, conversation: ConversationKey)] = [:]
     /// Outcomes, and states of gates, that came about.
     var seen: Set<String> = []
 
@@ -70,6 +84,16 @@ final class SimulatedWorld: @unchecked Sendable {
 
     func delay(_ milliseconds: ClosedRange<Int64>) async {
         await withCheckedContinuation { waiter in after(milliseconds) { waiter.resume() } }
+    }
+
+    /// Time of the publisher or the store.
+    func lag(_ milliseconds: ClosedRange<Int64>) async {
+        let isSlow = slowness.contains { $0.from <= uptime && uptime < $0.to }
+        await delay(isSlow && Int.random(in: 0..<4, using: &random) == 0 ? 0...14_000 : milliseconds)
+    }
+
+    func isAbsent(_ queue: String) -> Bool {
+        absences.contains { $0.queue == queue && $0.from <= uptime && uptime < $0.to }
     }
 
     func fails() -> Bool { uptime < calmAt && Int.random(in: 0..<100, using: &random) < faultPercent }
@@ -124,7 +148,9 @@ final class SimulatedWorld: @unchecked Sendable {
     }
 
     func published(_ message: OutgoingMessage) {
-        guard message.routingKey == Self.results, let request = message.message.header("RequestId"),
+        guard let request = message.message.header("RequestId") else { return }
+        if message.routingKey == Self.elsewhere { return handOn(request) }
+        guard [Self.results, Self.deadLetters].contains(message.routingKey),
             let outcome = message.message.header("Outcome")
         else { return }
         seen.insert(outcome)
@@ -133,5 +159,16 @@ final class SimulatedWorld: @unchecked Sendable {
         // What is too late binds nothing: delivered again, since its ack was lost, it may end otherwise.
         let endings = outcomes[request]!.subtracting([Outcome.expired.rawValue])
         if endings.count > 1 { violated("two endings of \(request): \(endings)") }
+    }
+
+    private func handOn(_ request: String) {
+        seen.insert("handed on")
+        transcript("handed on \(request.suffix(4))")
+        // What comes again, since its ack was lost, comes late.
+        guard handedOn.insert(request).inserted, keepsOrder, let (number, conversation) = commands[request] else {
+            return
+        }
+        if let last = lastCalled[conversation], last > number { violated("\(number) handed on after \(last)") }
+        lastCalled[conversation] = number
     }
 }

@@ -42,6 +42,25 @@ struct Simulation {
         orgs = (0...world.chosen(0...2)).map {
             KnownOrg(id: OrgID("00D00000000000\($0)")!, alias: "org\($0)", defaultContext: "P_C")
         }
+        let prefetch = world.chosen(3...30)
+        settings = PipelineSettings(
+            worker: "simulated", concurrency: world.chosen(1...6),
+            queues: (0...world.chosen(0...1)).map {
+                .init(name: "commands.\($0)", prefetch: prefetch, lock: kind == .partitioned ? "owner.\($0)" : nil)
+            },
+            lease: .seconds(12), policies: Self.policies(of: orgs, world))
+        world.keepsOrder = kind != .shared
+        world.faultPercent = [0, 0, 2, 10].randomElement(using: &world.random)!
+        world.calmAt = Self.troubled
+        world.refusesLots = world.chosen(0...7) == 0
+        for name in settings.queues.map(\.name)
+            + [SimulatedWorld.results, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere]
+        {
+            world.broker.declare(name)
+        }
+    }
+
+    private static func policies(of orgs: [KnownOrg], _ world: SimulatedWorld) -> [OrgID: OrgPolicy] {
         var policies: [OrgID: OrgPolicy] = [:]
         for org in orgs {
             policies[org.id] = OrgPolicy(
@@ -52,19 +71,7 @@ struct Simulation {
                     minimumCalls: world.chosen(1...5), window: .seconds(10),
                     probe: Backoff(minimum: .milliseconds(200), maximum: .seconds(4))))
         }
-        let prefetch = world.chosen(3...30)
-        settings = PipelineSettings(
-            worker: "simulated", concurrency: world.chosen(1...6),
-            queues: (0...world.chosen(0...1)).map {
-                .init(name: "commands.\($0)", prefetch: prefetch, lock: kind == .partitioned ? "owner.\($0)" : nil)
-            },
-            lease: .seconds(12), policies: policies)
-        world.keepsOrder = kind != .shared
-        world.faultPercent = [0, 0, 2, 10].randomElement(using: &world.random)!
-        world.calmAt = Self.troubled
-        for name in settings.queues.map(\.name) + [SimulatedWorld.results, SimulatedWorld.deadLetters] {
-            world.broker.declare(name)
-        }
+        return policies
     }
 
     mutating func run() {
@@ -79,7 +86,10 @@ struct Simulation {
             fault()
         }
         advance(to: max(world.uptime, Self.troubled))
-        for org in orgs { say(.resume, of: org.id) }
+        for org in orgs {
+            say(.resume, of: org.id)
+            say(.mode(.live), of: org.id)
+        }
         advance(to: Self.troubled + Self.calm)
         check()
         for worker in workers where !worker.isDead && !worker.isDraining { worker.drain() }
@@ -109,8 +119,12 @@ struct Simulation {
             let request =
                 "6f1c2a3e-0d4b-4c5a-9e8f-" + String(repeating: "0", count: 12 - "\(number)".count) + "\(number)"
             let isDelete = world.chosen(0...7) == 0
+            let isValid = world.chosen(0...19) != 0
             let patience = world.chosen(0...5) == 0 ? Duration.seconds(world.chosen(1...30)) : nil
             requests.append(request)
+            if isValid {
+                world.commands[request] = (number, ConversationKey(org: org.id, conversation: conversation))
+            }
             world.after(time...time) { [world] in
                 var headers: FieldTable = [
                     "Command": .string(isDelete ? "delete" : "route"), "RequestId": .string(request),
@@ -119,11 +133,11 @@ struct Simulation {
                 if hasIssueTimes { headers["IssuedAt"] = .int64(world.wall.milliseconds) }
                 if let patience { headers["Deadline"] = .int64((world.wall + patience).milliseconds) }
                 let type = isDelete ? "" : #","routingType":"Initial""#
+                let body = isValid ? #"{"conversationIdentifier":"\#(conversation)"\#(type)}"# : "{"
                 world.transcript("publish \(number) of \(conversation) in \(queue)\(isDelete ? ", delete" : "")")
                 _ = world.broker.put(
                     Message(
-                        properties: MessageProperties(headers: headers),
-                        body: Array(#"{"conversationIdentifier":"\#(conversation)"\#(type)}"#.utf8)), in: queue)
+                        properties: MessageProperties(headers: headers), body: Array(body.utf8)), in: queue)
             }
         }
     }
@@ -135,6 +149,8 @@ struct Simulation {
             .notSent(CallFailure(reason: CallFailure.Reason.connectFailed, message: "refused")),
             .answered(CallAnswer(status: 403, body: Array(#"{"code":10003}"#.utf8))),
             .answered(CallAnswer(status: 503, body: Array(#"{"code":10019}"#.utf8))),
+            .answered(CallAnswer(status: 400, body: Array(#"{"code":10055}"#.utf8))),
+            .answered(CallAnswer(status: 400, body: Array(#"{"code":10001}"#.utf8))),
             .answered(CallAnswer(status: 429, body: [], retryAfter: "8")),
             .answered(CallAnswer(status: 429, body: [], retryAfter: "2")),
         ]
@@ -148,6 +164,21 @@ struct Simulation {
                     latency: [1...20, 100...900, 2000...6000].randomElement(using: &world.random)!))
         }
         for trouble in world.troubles { world.transcript("trouble \(trouble)") }
+        for queue in [SimulatedWorld.results, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere]
+        where world.chosen(0...5) == 0 {
+            let (from, to) = spell()
+            world.absences.append((queue, from, to))
+            world.transcript("\(queue) is away from \(from) to \(to)")
+        }
+        if world.chosen(0...5) == 0 {
+            world.slowness.append(spell())
+            world.transcript("slow \(world.slowness)")
+        }
+    }
+
+    private func spell() -> (from: Duration, to: Duration) {
+        let from = Duration.milliseconds(world.chosen(0...25_000))
+        return (from, min(from + .milliseconds(world.chosen(100...12_000)), Self.troubled))
     }
 
     private mutating func fault() {
@@ -155,7 +186,7 @@ struct Simulation {
         guard let index = alive.randomElement(using: &world.random) else { return }
         let worker = workers[index]
         let consumer = [worker.main!, worker.lots!].randomElement(using: &world.random)!
-        switch world.chosen(0...6) {
+        switch world.chosen(0...9) {
         case 0, 1:
             guard let queue = consumer.subscribed.randomElement(using: &world.random) else { return }
             // The channels of queues with a lock are lost with the connection in earnest, but a queue may move its leader.
@@ -168,6 +199,14 @@ struct Simulation {
             let next = workers[alive.randomElement(using: &world.random)!]
             for worker in workers where worker.wanted.contains(queue) && worker !== next { worker.handOver(queue) }
             next.wanted.insert(queue)
+        case 7:
+            let policies = Self.policies(of: orgs, world)
+            world.transcript("reload")
+            for worker in workers where !worker.isDead { worker.reload(policies) }
+        case 8, 9:
+            let mode: ControlMode =
+                Bool.random(using: &world.random) ? .live : .passthrough(to: SimulatedWorld.elsewhere)
+            say(.mode(mode), of: orgs.randomElement(using: &world.random)!.id)
         case 5:
             say(Bool.random(using: &world.random) ? .pause : .resume, of: orgs.randomElement(using: &world.random)!.id)
         default:
@@ -181,6 +220,7 @@ struct Simulation {
     }
 
     private func say(_ change: ControlChange, of org: OrgID) {
+        if case .mode = change { world.turned[org] = world.uptime }
         let note = ControlNote(since: world.wall, by: "the test")
         world.transcript("\(change) \(org)")
         world.controls = world.controls.changed(by: change, for: org, note) ?? world.controls
@@ -188,8 +228,11 @@ struct Simulation {
     }
 
     private func check() {
-        for request in requests where world.outcomes[request] == nil { world.violated("no answer to \(request)") }
-        for (name, queue) in world.broker.queues where !name.hasPrefix("routing.") {
+        for request in requests where world.outcomes[request] == nil && !world.handedOn.contains(request) {
+            world.violated("no answer to \(request)")
+        }
+        for (name, queue) in world.broker.queues
+        where !name.hasPrefix("routing.") && name != SimulatedWorld.elsewhere {
             let commands = (queue.stored + queue.channels.flatMap { $0.unsettled.values }).filter {
                 ParkingMarker($0.message) == nil
             }
@@ -222,6 +265,8 @@ extension SimulatedWorld {
             Issue.record("seed \(seed), \(simulation.kind): \(simulation.world.violations.prefix(6))")
         }
         // Histories in which nothing happens prove nothing.
-        if count >= 40 { #expect(seen.isSuperset(of: ["live", "parked", "returning", "succeeded", "unknown"])) }
+        if count >= 40 {
+            #expect(seen.isSuperset(of: ["live", "parked", "returning", "succeeded", "unknown", "handed on"]))
+        }
     }
 }
