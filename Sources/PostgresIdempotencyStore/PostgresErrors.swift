@@ -45,7 +45,8 @@ enum PostgresFailure: Error {
                 return .unusable(
                     "\(text): the user needs SELECT, INSERT, UPDATE and DELETE on the tables route_worker_… and USAGE on "
                         + "their sequence, and for the first start CREATE on the schema")
-            case (_, "25006"): return .unusable("\(text): name the primary in the store's URL, not a standby")
+            // A failover makes it, or the one behind the name, the primary.
+            case (_, "25006"): return .unavailable("\(text): name the primary in the store's URL, not a standby")
             case (_, "3F000"):
                 return .unusable(
                     "\(text): none of the search path's schemas can be used; let the user use that schema, and create "
@@ -73,7 +74,7 @@ enum PostgresFailure: Error {
             return .unusable("\(text): let the server's pg_hba.conf admit the worker")
         }
         if says("read-only") || says("hot standby") {
-            return .unusable("\(text): name the primary in the store's URL, not a standby")
+            return .unavailable("\(text): name the primary in the store's URL, not a standby")
         }
         if says("permission denied") { return .unusable("\(text): grant CONNECT on the database to the worker's user") }
         if says("certificate") || says("does not support SSL") || says("root.crt") {

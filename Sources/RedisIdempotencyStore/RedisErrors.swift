@@ -46,7 +46,8 @@ enum RedisFailure: Error {
                     "\(text): the user needs GET, MGET, SET, DEL, INCRBY, TIME, SCAN, ZADD, ZREM, ZRANGEBYSCORE, SCRIPT, EVALSHA "
                         + "and SELECT on the store's keys")
             case "READONLY":
-                return .unusable("\(text): name the primary in the store's URL, not a replica")
+                // A failover makes it, or the one behind the name, the primary.
+                return .unavailable("\(text): name the primary in the store's URL, not a replica")
             case "MOVED", "ASK", "CROSSSLOT":
                 return .unusable("\(text): Redis Cluster is not supported; name a server without cluster mode")
             case "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN", "NOREPLICAS":

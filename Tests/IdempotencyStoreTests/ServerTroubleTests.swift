@@ -138,10 +138,11 @@ import Testing
         try await redisCLI(url, "ACL", "DELUSER", user)
     }
 
+    /// Not unusable: a failover makes it, or another, the primary.
     @Test func aReadOnlyPostgresIsTold() async throws {
         let place = try edited(.postgres) { $0.percentEncodedQuery = "options=-cdefault_transaction_read_only%3Don" }
-        guard case .unusable(let why) = try await refusal(place) else {
-            Issue.record("expected unusable")
+        guard case .unavailable(let why) = try await refusal(place) else {
+            Issue.record("expected unavailable")
             return
         }
         #expect(why.contains("name the primary"), "\(why)")
@@ -149,8 +150,8 @@ import Testing
 
     @Test func aReplicaOfRedisIsTold() async throws {
         try await withPrivateDatabase(.redis, settings: ["replicaof=127.0.0.1 1"]) { server in
-            guard case .unusable(let why) = try await refusal(ServerPlace(server)) else {
-                Issue.record("expected unusable")
+            guard case .unavailable(let why) = try await refusal(ServerPlace(server)) else {
+                Issue.record("expected unavailable")
                 return
             }
             #expect(why.contains("name the primary"), "\(why)")

@@ -76,6 +76,27 @@ struct StoreServerTests {
         }
     }
 
+    /// Ended with 78 it would stay down for good: systemd is told not to start it again.
+    @Test("A worker that is started while the store fails over waits until it meets a primary")
+    func replica() async throws {
+        try await withPrivateDatabase(.redis, settings: ["replicaof=127.0.0.1 1"]) { server in
+            try await withHarness { harness in
+                let worker = try await harness.startWorker(environment: ["STORE_URL": server.url])
+                let answers = try harness.collectAnswers()
+                let command = CommandSpec.route()
+                try await harness.send([command])
+                try await worker.line(containing: "cannot claim")
+                try await ChildProcess.run(
+                    URL(fileURLWithPath: "/usr/bin/env"),
+                    ["redis-cli", "--no-auth-warning", "-e", "-u", server.url, "REPLICAOF", "NO", "ONE"])
+                try await answers.first(1)
+                #expect(answers.all.map(\.outcome) == [.succeeded])
+                #expect(harness.sandbox.ledger().count == 1)
+                #expect(await worker.stop() == .code(0))
+            }
+        }
+    }
+
     private static func failures(_ worker: ChildProcess) -> Int {
         worker.transcript.components(separatedBy: "cannot claim").count
     }
