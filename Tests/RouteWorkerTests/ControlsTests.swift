@@ -67,6 +67,20 @@ import Testing
         }
     }
 
+    /// The last moment that can be written stands for "never", and no probe comes before it.
+    @Test(arguments: [253_402_300_799_999, Int64.max])
+    func aDeadlineThatNeverComesIsWaitedForInPeace(_ deadline: Int64) async throws {
+        try await stage { stage in
+            await say(.pause, to: stage)
+            stage.deliver(PipelineStage.delivery(1, deadline: Timestamp(milliseconds: deadline)))
+            _ = await stage.settled(1)
+            #expect(stage.lots!.count(Self.lot) == 1)
+            await say(.resume, to: stage)
+            _ = await stage.settled(1)
+            #expect(answers(stage) == ["call-1"])
+        }
+    }
+
     @Test func aPauseOfAllHoldsForOrgsThatComeLater() async {
         await stage { stage in
             await stage.pipeline.use(policies: [:])

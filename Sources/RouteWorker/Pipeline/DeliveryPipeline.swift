@@ -451,8 +451,9 @@ public actor DeliveryPipeline {
 
     // MARK: Time
 
-    /// Rounded up to whole nanoseconds: who is woken a part of one early would find that it is not time yet.
-    func timer(_ duration: Duration) -> TimeAmount { TimeAmount(duration) + .nanoseconds(1) }
+    /// Rounded up to whole nanoseconds: who is woken a part of one early would find that it is not time yet. Saturates: a
+    /// publisher's deadline can be further away than nanoseconds can count.
+    func timer(_ duration: Duration) -> TimeAmount { TimeAmount(duration + .nanoseconds(1)) }
 
     func moment() -> Moment {
         Moment(wall: wallClock(), uptime: .nanoseconds(Int64(clamping: loop.now.uptimeNanoseconds)))
