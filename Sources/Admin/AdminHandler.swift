@@ -30,6 +30,11 @@ final class AdminHandler: ChannelInboundHandler {
         case .end:
             guard let head else { return }
             self.head = nil
+            // Answers that nobody takes would pile up, and what asks for them would keep probes waiting.
+            guard context.channel.isActive, context.channel.isWritable else {
+                context.close(promise: nil)
+                return
+            }
             write(
                 body.count > Self.maximumBody
                     ? AdminAnswer(status: .payloadTooLarge, body: "too long\n")

@@ -121,6 +121,53 @@ struct AdminTests {
         }
     }
 
+    @Test("Who asks on and on and reads nothing is cut off")
+    func unreadAnswers() async throws {
+        try await withHarness { harness in
+            let worker = try await harness.startWorker()
+            let admin = try await AdminClient(of: worker)
+            let page = try await admin.get("/metrics").body.utf8.count
+            // More than the system keeps for a connection, by far.
+            let count = (32 << 20) / page
+            let client = try connection(to: admin)
+            defer { close(client) }
+            let requests = Array(String(repeating: "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", count: count).utf8)
+            #expect(write(client, requests, requests.count) == requests.count)
+            try await admin.until("/livez", 200, "live")
+            var (answered, bytes) = (0, [UInt8](repeating: 0, count: 1 << 20))
+            while true {
+                let got = read(client, &bytes, bytes.count)
+                // Nothing for so long: it is kept.
+                #expect(got >= 0 || errno == ECONNRESET, "\(String(cString: strerror(errno)))")
+                guard got > 0 else { break }
+                answered += got
+            }
+            #expect(answered < count * page)
+            #expect(await worker.stop() == .code(0))
+        }
+    }
+
+    /// A connection that waits no longer than 10 s for bytes, and for which the system keeps few.
+    private func connection(to admin: AdminClient) throws -> Int32 {
+        let port = try #require(UInt16(admin.address.split(separator: ":")[1]))
+        let client = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        var kept: Int32 = 64 << 10
+        setsockopt(client, SOL_SOCKET, SO_RCVBUF, &kept, socklen_t(MemoryLayout<Int32>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
+        let status = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(client, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(status == 0)
+        return client
+    }
+
     @Test("A port that is taken does not stop a worker, and is opened when it is free")
     func takenPort() async throws {
         try await withHarness { harness in
