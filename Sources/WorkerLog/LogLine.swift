@@ -80,8 +80,17 @@ extension String {
 
     fileprivate var quotedIfNeeded: String {
         let line = oneLine
-        return line.isEmpty || line.contains(where: { $0 == " " || $0 == "\"" || $0 == "=" })
-            ? "\"" + line.replacingOccurrences(of: "\"", with: "\\\"") + "\"" : line
+        // By scalars: as characters, marks that follow would hide what is looked for.
+        guard line.isEmpty || line.unicodeScalars.contains(where: { $0 == " " || $0 == "\"" || $0 == "=" }) else {
+            return line
+        }
+        var quoted = "\"".unicodeScalars
+        for scalar in line.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { quoted.append("\\") }
+            quoted.append(scalar)
+        }
+        quoted.append("\"")
+        return String(quoted)
     }
 
     var jsonQuoted: String {

@@ -42,6 +42,21 @@ import Testing
         #expect(lines[0].hasSuffix(#" warning hello world a=" [2J" b="two words" c="say \"x\"""#), "\(lines)")
     }
 
+    @Test(
+        "No value ends before its quotes do, or passes for another field",
+        arguments: [
+            // Marks that Unicode joins with a space, a quote or an equals sign.
+            ("x \u{301}outcome=\u{301}", "\"x \u{301}outcome=\u{301}\""),
+            ("x \"\u{301} outcome=succeeded", "\"x \\\"\u{301} outcome=succeeded\""),
+            (#"x y\"#, #""x y\\""#), (#"x\y"#, #"x\y"#),
+        ])
+    func forged(value: String, written: String) {
+        let lines = lines(.human) { $0.info("done", metadata: ["a": "\(value)", "b": "c"]) }
+        // By bytes: Unicode would join the marks here as well.
+        let end = Array(" done a=\(written) b=c".utf8)
+        #expect(lines.count == 1 && lines[0].utf8.suffix(end.count).elementsEqual(end), "\(lines)")
+    }
+
     @Test("A line for machines is one JSON object")
     func json() throws {
         let lines = lines(.json) { $0.info("a \"b\" \\ \n", metadata: ["key": "\u{0}\u{2028}ü"]) }
