@@ -50,7 +50,7 @@ struct Simulation {
             },
             lease: .seconds(12), policies: Self.policies(of: orgs, world))
         world.keepsOrder = kind != .shared
-        world.faultPercent = [0, 0, 2, 10].randomElement(using: &world.random)!
+        world.faultPercent = [0, 0, 2, 10, 30].randomElement(using: &world.random)!
         world.calmAt = Self.troubled
         world.refusesLots = world.chosen(0...7) == 0
         for name in settings.queues.map(\.name)
@@ -81,8 +81,8 @@ struct Simulation {
         for queue in settings.queues { workers.randomElement(using: &world.random)!.wanted.insert(queue.name) }
         publish()
         trouble()
-        for _ in 0..<world.chosen(0...5) {
-            advance(to: world.uptime + .milliseconds(world.chosen(0...8000)))
+        for _ in 0..<world.chosen(0...9) {
+            advance(to: min(world.uptime + .milliseconds(world.chosen(0...8000)), Self.troubled))
             fault()
         }
         advance(to: max(world.uptime, Self.troubled))
