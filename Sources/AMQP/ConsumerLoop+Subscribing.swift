@@ -56,7 +56,7 @@ extension ConsumerLoop {
         // From here on deliveries may be waiting.
         try consume(slots[index].subscription, on: channel, as: tag, connection)
         slots[index].isSubscribed = true
-        slots[index].subscribedAt = .now
+        slots[index].failures.worked(now: .now)
         shared.state.withLock { $0.status.queues[index].isSubscribed = true }
         onEvent(.subscribed(queue: queue, generation: generation))
     }
@@ -109,9 +109,8 @@ extension ConsumerLoop {
 
     func retryLater(_ index: Int) {
         let backoff = shared.configuration.backoff
-        if .now - slots[index].subscribedAt > backoff.maximum { slots[index].failures = 0 }
-        slots[index].failures += 1
-        slots[index].due = .now + backoff.delay(afterFailures: slots[index].failures, using: &random)
+        let failures = slots[index].failures.failed(now: .now, lasting: backoff.maximum)
+        slots[index].due = .now + backoff.delay(afterFailures: failures, using: &random)
     }
 
     func lost(_ index: Int, _ error: AMQPError) {

@@ -14,8 +14,7 @@ final class ConsumerLoop {
         var isSubscribed = false
         var assembler: FrameAssembler
         var ledger = AckLedger()
-        var failures = 0
-        var subscribedAt = ContinuousClock.now
+        var failures = FailureCount()
         /// When to subscribe again.
         var due = ContinuousClock.now
 
@@ -91,7 +90,7 @@ final class ConsumerLoop {
         lockChannel = nil
         for index in slots.indices {
             slots[index].channel = nil
-            slots[index].failures = 0
+            slots[index].failures = FailureCount()
             slots[index].due = .now
             // One after another, so that an unreadable message comes when its channel can be told, not in the middle of
             // another queue's subscribing.

@@ -70,7 +70,7 @@ struct Reconnecting {
     ) {
         var random = SystemRandomNumberGenerator()
         var endpoint = 0
-        var failures = 0
+        var count = FailureCount()
         while lifecycle.phase == .running {
             let attempt = Attempt()
             lifecycle.use(attempt.socket)
@@ -84,16 +84,14 @@ struct Reconnecting {
             case .failed(let reason):
                 error = reason
             case .connected(let connection):
-                let connected = ContinuousClock.now
+                count.worked(now: .now)
                 switch serve(connection) {
                 case .closed: return
                 case .lost(let reason): error = reason
                 }
-                // A connection that lasted starts the count anew; one that is lost at once counts as a failed attempt.
-                if ContinuousClock.now - connected > configuration.backoff.maximum { failures = 0 }
             }
             lifecycle.use(nil)
-            failures += 1
+            let failures = count.failed(now: .now, lasting: configuration.backoff.maximum)
             endpoint += 1
             // The other brokers of the list are tried at once.
             let isRoundOver = failures % configuration.endpoints.count == 0
