@@ -78,6 +78,13 @@ public enum AMQPError: Error, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
+    /// Whether nobody declared the queue or exchange. One whose node is down, or that only comes up, is not found either (404), in
+    /// other words.
+    public var isMissing: Bool {
+        guard case .channelClosed(404, let text) = self else { return false }
+        return text.contains("no queue '") || text.contains("no exchange '")
+    }
+
     public var description: String {
         switch self {
         case .invalidConfiguration(let why): why

@@ -135,14 +135,14 @@ final class AdminWorker: Sendable {
         return try result.get()
     }
 
-    /// The same for calls whose 404 is an answer.
+    /// The same for calls to which it is an answer that something is missing.
     func runUnlessMissing<Value: Sendable>(
         _ call: @escaping @Sendable (borrowing Connection, borrowing Arena) throws(Failure) -> Value
     ) async throws(AMQPError) -> Value? {
         do {
             return try await run(call)
         } catch {
-            if case .channelClosed(404, _) = error { return nil }
+            if error.isMissing { return nil }
             throw error
         }
     }

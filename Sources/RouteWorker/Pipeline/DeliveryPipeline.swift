@@ -226,7 +226,7 @@ public actor DeliveryPipeline {
             if let known = generations[queue], known != generation { return }
             if error != .closed {
                 logger.warning(
-                    error.isMissingQueue
+                    error.isMissing
                         ? "not consuming; run `route-worker topology declare`" : "not consuming; will subscribe again",
                     metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
             }

@@ -230,7 +230,7 @@ public actor ControlsStream {
     /// What waiting does not mend; `nil` for what it does.
     private func whyNever(_ error: AMQPError) -> ControlsError? {
         if case .accessRefused(let text) = error { return .accessRefused(queue: queue, text) }
-        if error.isMissingQueue { return .missing(queue: queue) }
+        if error.isMissing { return .missing(queue: queue) }
         guard case .channelClosed(let code, let text) = error else { return nil }
         // Nor does its node have a replica of it at first, which is a 406 as well.
         return code == 406 && text.contains("x-stream-offset") ? .noStream(queue: queue) : nil

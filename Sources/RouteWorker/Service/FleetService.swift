@@ -62,10 +62,15 @@ public struct FleetService: Service {
                     while true {
                         var queues: [WorkerSample.Queue] = []
                         for name in [queue] + watched {
-                            guard let found = try await admin.queue(name) else { continue }
-                            queues.append(
-                                WorkerSample.Queue(
-                                    name: name, messages: found.messages, consumers: found.consumers))
+                            do {
+                                guard let found = try await admin.queue(name) else { continue }
+                                queues.append(
+                                    WorkerSample.Queue(
+                                        name: name, messages: found.messages, consumers: found.consumers))
+                            } catch AMQPError.channelClosed(404, _) {
+                                // One whose node is down hides no other.
+                                continue
+                            }
                         }
                         board.show(queues)
                         if let workers = queues.first(where: { $0.name == queue })?.consumers, workers > 0,

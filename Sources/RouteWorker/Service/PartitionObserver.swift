@@ -6,17 +6,28 @@ import RoutingContract
 
 /// Looks at the queues by which workers share partitions.
 struct PartitionObserver {
-    let partitioned: PartitionedQueue
+    private let partitioned: PartitionedQueue
+    /// As many as were counted last.
+    private var workers = 1
 
-    func look(_ admin: AMQPAdmin) async throws -> ShareOut.Observation {
+    init(partitioned: PartitionedQueue) {
+        self.partitioned = partitioned
+    }
+
+    mutating func look(_ admin: AMQPAdmin) async throws -> ShareOut.Observation {
         var unserved: Set<Int> = []
         for number in 0..<partitioned.count where try await consumers(of: partitioned.partition(number), admin) == 0 {
             unserved.insert(number)
         }
-        return ShareOut.Observation(
-            workers: try await consumers(of: partitioned.workers, admin),
-            wantingOne: try await consumers(of: partitioned.wantingOne, admin),
-            wantingShare: try await consumers(of: partitioned.wantingShare, admin), unserved: unserved)
+        do {
+            workers = try await consumers(of: partitioned.workers, admin)
+            return ShareOut.Observation(
+                workers: workers, wantingOne: try await consumers(of: partitioned.wantingOne, admin),
+                wantingShare: try await consumers(of: partitioned.wantingShare, admin), unserved: unserved)
+        } catch AMQPError.channelClosed(404, _) {
+            // The node on which workers are counted is down. Partitions of those that it took along must be served all the same.
+            return ShareOut.Observation(workers: workers, wantingOne: 0, wantingShare: 0, unserved: unserved)
+        }
     }
 
     private func consumers(of queue: String, _ admin: AMQPAdmin) async throws -> Int {

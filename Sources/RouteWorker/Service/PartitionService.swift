@@ -84,7 +84,7 @@ public struct PartitionService: Service {
     }
 
     private func observe() async {
-        let observer = PartitionObserver(partitioned: partitioned)
+        var observer = PartitionObserver(partitioned: partitioned)
         var lastProblem: String?
         while !Task.isCancelled {
             do {
