@@ -172,6 +172,8 @@ extension DeliveryPipeline {
                     pacing.until = moment().uptime + duration
                     guard await wait(duration, ticket, work) else { return .left }
                 }
+                // It may be parked after all; where not, its org gets no more calls at a time for that.
+                mayPark = parksOrgs
                 step = .claim
             case .park(let reason):
                 trouble(reason, progress.lastVerdict?.error, context: command.context, org)
@@ -184,9 +186,7 @@ extension DeliveryPipeline {
                 switch await park(command, work, ticket) {
                 case .parked: return .parked
                 case .left: return .left
-                case .impossible:
-                    mayPark = false
-                    step = progress.notParked(using: &generator)
+                case .impossible: step = progress.notParked(using: &generator)
                 case .notNeeded: step = .claim
                 }
             case .end(let ending):
