@@ -10,6 +10,10 @@
 /// at a time. Where the partitions do not divide evenly, some workers may have one more than others. Workers let each
 /// other see what they want (``Want``): for one that has less than the smaller share, those with more than that give up
 /// one.
+///
+/// A broker can go on counting the consumers of a node that is down (RabbitMQ 3.10 does, of quorum queues). For a while after
+/// a worker came, went or lost a lock, those that would take more although all seem to be served try their locks, one with
+/// each look.
 public struct ShareOut {
     /// What a worker lets the others see.
     public enum Want: Sendable, Hashable {
@@ -45,12 +49,15 @@ public struct ShareOut {
         public var wantingShare: Int
         /// Partitions that nobody consumes.
         public var unserved: Set<Int>
+        /// Whether the workers could be counted now; ``workers`` is of an earlier look where not.
+        public var isCounted: Bool
 
-        public init(workers: Int, wantingOne: Int, wantingShare: Int, unserved: Set<Int>) {
+        public init(workers: Int, wantingOne: Int, wantingShare: Int, unserved: Set<Int>, isCounted: Bool = true) {
             self.workers = workers
             self.wantingOne = wantingOne
             self.wantingShare = wantingShare
             self.unserved = unserved
+            self.isCounted = isCounted
         }
     }
 
@@ -61,12 +68,20 @@ public struct ShareOut {
         case leaving
     }
 
+    /// A node that vanished is given up after about a minute (`net_ticktime`), and its locks with it.
+    private static let doubt: Duration = .seconds(120)
+
     private let partitions: Int
     private let patience: Duration
     /// What this worker has to do with; all others are somebody else's or free.
     private var states: [Int: State] = [:]
     /// Since when each partition has been seen without a consumer.
     private var unservedSince: [Int: Duration] = [:]
+    /// Until when what seems to be served may be free.
+    private var doubtsUntil = Self.doubt
+    /// Since when every partition has seemed to be served.
+    private var servedSince: Duration?
+    private var hasLost = false
     private var workers = 1
     private var othersWantShare = false
     /// Partitions that were taken above the share since nobody else took them. They are kept until the number of workers
@@ -98,14 +113,18 @@ public struct ShareOut {
         guard !isClosed else { return [] }
         // A worker that is just connecting may not see itself yet.
         let count = max(seen.workers, 1)
-        if count != workers || seen.wantingOne > (want == .nothing ? 0 : 1) { adopted = 0 }
+        let hasChanged = count != workers
+        if hasChanged || seen.wantingOne > (want == .nothing ? 0 : 1) { adopted = 0 }
         workers = count
         othersWantShare = seen.wantingShare > (want == .share ? 1 : 0)
+        if hasChanged || hasLost || othersWantShare || !seen.isCounted { doubtsUntil = now + Self.doubt }
+        hasLost = false
         let unserved = seen.unserved.filter { states[$0] == nil }
         unservedSince = unservedSince.filter { unserved.contains($0.key) }
         for partition in unserved where unservedSince[partition] == nil { unservedSince[partition] = now }
 
         var actions = take(unserved, now: now, using: &random)
+        actions += tryServed(seen, now: now, using: &random)
         actions += giveUpSurplus(using: &random)
         // Everyone who could do it sees the same want: half of them wait for the next look. What is free serves as well.
         if othersWantShare, unserved.isEmpty, actions.isEmpty, !isGivingUp, owned > smallShare,
@@ -128,6 +147,7 @@ public struct ShareOut {
     public mutating func lockRefused(_ partition: Int) -> [Action] {
         guard states[partition] == .acquiring else { return [] }
         states[partition] = nil
+        adopted = min(adopted, max(owned - largeShare, 0))
         return []
     }
 
@@ -140,7 +160,8 @@ public struct ShareOut {
 
     /// The lock was given back, or lost with the connection.
     public mutating func lockLost(_ partition: Int, using random: inout some RandomNumberGenerator) -> [Action] {
-        guard states.removeValue(forKey: partition) != nil, !isClosed else { return [] }
+        guard let state = states.removeValue(forKey: partition), !isClosed else { return [] }
+        hasLost = hasLost || state != .leaving
         return giveUpSurplus(using: &random)
     }
 
@@ -165,11 +186,31 @@ public struct ShareOut {
         for partition in unserved.sorted().shuffled(using: &random) {
             let isOrphan = now - (unservedSince[partition] ?? now) >= patience
             guard owned < share || isOrphan else { continue }
-            if owned >= share { adopted += 1 }
-            states[partition] = .acquiring
-            actions.append(.acquire(partition))
+            actions.append(acquire(partition))
         }
         return actions
+    }
+
+    private mutating func tryServed(
+        _ seen: Observation, now: Duration, using random: inout some RandomNumberGenerator
+    ) -> [Action] {
+        guard seen.unserved.isEmpty else {
+            servedSince = nil
+            return []
+        }
+        let since = servedSince ?? now
+        servedSince = since
+        guard now < doubtsUntil, now - since >= patience, owned < largeShare || !seen.isCounted,
+            !states.values.contains(.acquiring),
+            let partition = (0..<partitions).filter({ states[$0] == nil }).randomElement(using: &random)
+        else { return [] }
+        return [acquire(partition)]
+    }
+
+    private mutating func acquire(_ partition: Int) -> Action {
+        if owned >= largeShare { adopted += 1 }
+        states[partition] = .acquiring
+        return .acquire(partition)
     }
 
     private mutating func giveUpSurplus(using random: inout some RandomNumberGenerator) -> [Action] {

@@ -24,6 +24,10 @@ private struct Fleet {
     let partitions: Int
     var workers: [Int: Worker] = [:]
     var owners: [Int: Int] = [:]
+    /// Partitions of which the broker counts a consumer that is gone.
+    var ghosts: Set<Int> = []
+    /// Whether workers can be counted; where not, as many are seen as there were.
+    var counted: Int?
     var now: Duration = .zero
     var random: SeededGenerator
     var nextID = 0
@@ -59,9 +63,10 @@ private struct Fleet {
         workers[id]!.inbox.append(
             .observed(
                 ShareOut.Observation(
-                    workers: workers.count, wantingOne: workers.values.count { $0.want != .nothing },
-                    wantingShare: workers.values.count { $0.want == .share },
-                    unserved: Set(0..<partitions).subtracting(served))))
+                    workers: counted ?? workers.count,
+                    wantingOne: counted == nil ? workers.values.count { $0.want != .nothing } : 0,
+                    wantingShare: counted == nil ? workers.values.count { $0.want == .share } : 0,
+                    unserved: Set(0..<partitions).subtracting(served).subtracting(ghosts), isCounted: counted == nil)))
     }
 
     /// Lets one worker take what came first.
@@ -77,6 +82,8 @@ private struct Fleet {
             case .drained(let partition): workers[id]!.share.drained(partition)
             }
         for action in next {
+            // To ask for what somebody has moves nothing.
+            if case .acquire(let partition) = action, owners[partition] != nil { actions -= 1 }
             actions += 1
             perform(action, id)
         }
@@ -190,5 +197,26 @@ private struct Fleet {
             fleet.settle()
         }
         #expect(fleet.owners == before)
+    }
+
+    /// A node of the broker dies, and with it the connection of a worker, or the worker: its partitions seem to be served as
+    /// before. Sometimes nobody can be counted any more either.
+    @Test(arguments: [false, true], [false, true])
+    func whatADeadNodeSeemsToServeIsTaken(workerDies: Bool, isCounted: Bool) {
+        let seed = UInt64.random(in: .min ... .max)
+        print("seed \(seed)")
+        var choice = SeededGenerator(seed: seed)
+        for round in 0..<50 {
+            var fleet = Fleet(partitions: Int.random(in: 1...16, using: &choice), seed: choice.next())
+            for _ in 0..<Int.random(in: 2...5, using: &choice) { fleet.join() }
+            // Long enough for all doubts of the start to be over.
+            for _ in 0..<200 { fleet.second() }
+            if !isCounted { fleet.counted = fleet.workers.count }
+            fleet.ghosts = Set(fleet.owners.filter { $0.value == 0 }.keys)
+            if workerDies { fleet.leave(0) } else { fleet.disconnect(0) }
+            for _ in 0..<100 { fleet.second() }
+            let served = fleet.workers.values.reduce(into: Set<Int>()) { $0.formUnion($1.served) }
+            #expect(served == Set(0..<fleet.partitions), "round \(round)")
+        }
     }
 }

@@ -26,7 +26,8 @@ struct PartitionObserver {
                 wantingShare: try await consumers(of: partitioned.wantingShare, admin), unserved: unserved)
         } catch AMQPError.channelClosed(404, _) {
             // The node on which workers are counted is down. Partitions of those that it took along must be served all the same.
-            return ShareOut.Observation(workers: workers, wantingOne: 0, wantingShare: 0, unserved: unserved)
+            return ShareOut.Observation(
+                workers: workers, wantingOne: 0, wantingShare: 0, unserved: unserved, isCounted: false)
         }
     }
 
