@@ -1,7 +1,10 @@
-// What is said while a broker is away.
+// What is said while a broker, or a queue, is away.
 
 import AMQP
+import Foundation
+import TestSupport
 import Testing
+import WorkerLog
 
 @testable import RouteWorker
 
@@ -36,5 +39,34 @@ struct OutageTests {
         outage.began(lost, now: at(500))
         #expect(outage.failed(refused, now: at(501)) == .news)
         #expect(outage.failed(refused, now: at(561)) == .reminder(away: .seconds(61)))
+    }
+
+    @Test("A queue that cannot be consumed is said once, and anew once it was consumed", .timeLimit(.minutes(1)))
+    func queue() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "outage-\(UUID()).log")
+        let descriptor = open(file.path(), O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        defer {
+            close(descriptor)
+            unlink(file.path())
+        }
+        let writer = LogWriter(descriptor: descriptor, delay: .zero)
+        let missing = AMQPError.channelClosed(code: 404, text: "NOT_FOUND - no queue 'routing.commands' in vhost '/'")
+        func lines() throws -> [Substring] {
+            try String(contentsOf: file, encoding: .utf8).split(separator: "\n").filter { $0.contains("consuming") }
+        }
+        try await PipelineStage.run(log: LineLog(label: "test", format: .human, writer: writer)) { stage in
+            for generation in [UInt64(1), 2] {
+                stage.pipeline.receive(.subscribed(queue: PipelineStage.queue, generation: generation))
+                for _ in 0..<3 {
+                    stage.pipeline.receive(
+                        .subscriptionLost(queue: PipelineStage.queue, generation: generation, missing))
+                }
+            }
+            // Behind all of them.
+            stage.pipeline.receive(.subscribed(queue: PipelineStage.queue, generation: 3))
+            // The stage itself has subscribed once.
+            try await until("the last line") { try lines().count { $0.contains("info consuming") } == 4 }
+        }
+        #expect(try lines().count { $0.contains("not consuming; run") } == 2)
     }
 }

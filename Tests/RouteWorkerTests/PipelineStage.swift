@@ -177,7 +177,7 @@ struct PipelineStage: Sendable {
         policy: OrgPolicy = OrgPolicy(retry: RetryPolicy(backoff: Backoff(minimum: .zero, maximum: .zero))),
         concurrency: Int = 4, lots: ScriptedLots? = nil, store: (any IdempotencyStore)? = nil,
         metrics: PipelineMetrics = PipelineMetrics(), prefetch: Int = 65_535, otherOrgs: [OrgID] = [],
-        isLocked: Bool = false, _ body: (PipelineStage) async throws -> Void
+        isLocked: Bool = false, log: LineLog = Self.log, _ body: (PipelineStage) async throws -> Void
     ) async rethrows {
         let (settlements, settle) = AsyncStream<Settlement>.makeStream()
         var rules = DecodingRules()
@@ -192,7 +192,7 @@ struct PipelineStage: Sendable {
             loop: MultiThreadedEventLoopGroup.singleton.next(),
             decoder: CommandDecoder(rules: rules, orgs: OrgDirectory([org])),
             store: store ?? BatchingIdempotencyStore(InMemoryStoreBackend()), api: api, publisher: publisher,
-            directReplies: publisher, log: Self.log,
+            directReplies: publisher, log: log,
             metrics: metrics, wallClock: StoreClock.system.now)
         let stage = PipelineStage(
             pipeline: pipeline, api: api, publisher: publisher, settlements: settlements, lots: lots)

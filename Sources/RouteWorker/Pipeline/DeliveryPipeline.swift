@@ -54,6 +54,8 @@ public actor DeliveryPipeline {
     var handOvers: [Int: CheckedContinuation<Bool, Never>] = [:]
     /// The generation in which each queue is consumed now; none while its subscription is lost.
     var generations: [String: UInt64] = [:]
+    /// Of queues that should be consumed and are not.
+    var outages: [String: Outage] = [:]
     private var settlements: [Settlement] = []
     private var parkingSettlements: [Settlement] = []
     private var flushIsScheduled = false
@@ -208,33 +210,8 @@ public actor DeliveryPipeline {
             let receivedAt = wallClock()
             for delivery in deliveries { take(delivery, receivedAt) }
             pump()
-        case .subscribed(let queue, let generation):
-            generations[queue] = generation
-            if let org = parkingPlaces[queue]?.org {
-                run(orgs[org]!.gate.subscribed(queue, now: moment().uptime), org)
-            } else {
-                logger.log(
-                    level: queueIndex[queue] == nil ? .debug : .info, "consuming",
-                    metadata: [LogKey.queue: "\(queue)"])
-            }
-        case .subscriptionLost(let queue, let generation, let error):
-            if error == .closed, let place = parkingPlaces[queue] {
-                tenures.closedLot(of: place.queue)
-                goOnHandingOver(place.queue)
-            }
-            // Of a parking queue that the gate itself has closed, nothing is left to lose.
-            if let known = generations[queue], known != generation { return }
-            if error != .closed {
-                logger.warning(
-                    error.isMissing
-                        ? "not consuming; run `route-worker topology declare`" : "not consuming; will subscribe again",
-                    metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
-            }
-            // First the gate: once the last command from a parking queue has left, a live org has done with the queue.
-            if let org = parkingPlaces[queue]?.org {
-                run(orgs[org]!.gate.subscriptionLost(queue, now: moment().uptime), org)
-            }
-            lose(queue)
+        case .subscribed(let queue, let generation): subscribed(queue, generation)
+        case .subscriptionLost(let queue, let generation, let error): subscriptionLost(queue, generation, error)
         case .lockHeld(let lock): lockHeld(lock)
         case .lockRefused: break
         case .lockLost(let lock, _): lockLost(lock)
@@ -277,13 +254,6 @@ public actor DeliveryPipeline {
         invalid.error = CommandError(
             message: "a body of \(bytes) bytes is more than a worker keeps", reason: "body-too-large")
         return .failure(invalid)
-    }
-
-    /// What was delivered on a channel that is gone comes again: what has not started leaves its lane, what waits
-    /// leaves at once, and what is being called for finishes and records.
-    func lose(_ queue: String) {
-        generations[queue] = nil
-        stopWaiting { $0.subscription == queue }
     }
 
     /// Takes away what has not started, and ends the waiting of what has.
