@@ -165,7 +165,9 @@ final class SimulatedWorld: @unchecked Sendable {
         seen.insert("handed on")
         transcript("handed on \(request.suffix(4))")
         // What comes again, since its ack was lost, comes late.
-        guard handedOn.insert(request).inserted, keepsOrder, let (number, conversation) = commands[request] else {
+        guard handedOn.insert(request).inserted, outcomes[request] == nil, keepsOrder,
+            let (number, conversation) = commands[request]
+        else {
             return
         }
         if let last = lastCalled[conversation], last > number { violated("\(number) handed on after \(last)") }
