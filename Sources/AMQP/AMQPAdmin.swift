@@ -60,6 +60,7 @@ public final class AMQPAdmin: Sendable {
     }
 
     /// Looks at a queue; `nil` when there is none. Needs no permission but to see the virtual host.
+    ///
     /// - Throws: ``AMQPError/channelClosed(code:text:)`` with 404 when its node is down.
     public func queue(_ name: String) async throws(AMQPError) -> Queue? {
         try await worker.runUnlessMissing { (connection, arena) throws(Failure) in

@@ -147,6 +147,7 @@ public struct ShareOut {
     public mutating func lockRefused(_ partition: Int) -> [Action] {
         guard states[partition] == .acquiring else { return [] }
         states[partition] = nil
+        // What was not had is not above the share.
         adopted = min(adopted, max(owned - largeShare, 0))
         return []
     }
@@ -191,6 +192,7 @@ public struct ShareOut {
         return actions
     }
 
+    /// A lock that is free tells more than a consumer that is counted.
     private mutating func tryServed(
         _ seen: Observation, now: Duration, using random: inout some RandomNumberGenerator
     ) -> [Action] {

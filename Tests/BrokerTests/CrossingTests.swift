@@ -47,7 +47,7 @@ import Testing
             enqueue(ticket)
             try client.expectPublish()
         }
-        // A younger channel is not replaced.
+        // A younger channel is not replaced; no event tells its age.
         try await Task.sleep(for: .milliseconds(600))
         try client.nack(1, on: first)
         #expect(await outcomes.next() == PublishResult(ticket: 1, outcome: .nacked))

@@ -241,7 +241,7 @@ struct CommandProgress {
         }
     }
 
-    /// The org's trouble could not put the command aside: it is tried again in place from now on.
+    /// The org's trouble could not put the command aside: from now on what it meets counts as its own attempts.
     mutating func notParked(using generator: inout some RandomNumberGenerator) -> Step {
         canPark = false
         attempts += uncounted

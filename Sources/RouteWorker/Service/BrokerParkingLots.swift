@@ -59,7 +59,7 @@ public final class BrokerParkingLots: ParkingLots {
                 do {
                     messages[lot] = try await admin.queue(lot)?.messages
                 } catch AMQPError.accessRefused, AMQPError.channelClosed {
-                    // One that is somebody else's hides no other, and keeps no worker from its work.
+                    // One that is somebody else's, or whose node is down, hides no other, and keeps no worker from its work.
                     continue
                 }
             }
