@@ -87,9 +87,11 @@ struct DrainTests {
             try await until("the call") { harness.sandbox.ledger().count == 1 }
             worker.send(signal)
             try await worker.line(containing: "draining;")
-            // Not so soon that it is taken for a repetition.
-            try await Task.sleep(for: .milliseconds(500))
-            worker.send(signal)
+            // One that comes right behind the first is taken for its repetition.
+            try await until("the end") {
+                worker.send(signal)
+                return !worker.isRunning
+            }
             #expect(await worker.exit() == .code(128 + signal))
             // It did not wait for the call: nobody answered or acknowledged the command.
             #expect(try await harness.left(in: harness.queues[0]) == 1)

@@ -125,6 +125,8 @@ public final class ChildProcess: Sendable {
         if process.isRunning { kill(process.processIdentifier, signal) }
     }
 
+    public var isRunning: Bool { process.isRunning }
+
     /// Awaits the program's end.
     public func exit() async -> Exit { await ended.value }
 
