@@ -11,6 +11,10 @@ public import RoutingContract
 /// | claimed, lease over | interrupted; acquired with the same nonce | lost | released or forgotten |
 /// | released | acquired or superseded | lost | held, changes nothing |
 /// | completed | completed, or reopened by a replay | held, changes nothing | lost |
+///
+/// In every state a claim for another meaning is a conflict, unless nothing has come of the command so far: released
+/// without a call that counts, it means what it is claimed for next. What mends an org whose commands are parked may be
+/// another default context, with which they come back.
 public struct CommandRecord: Sendable, Hashable {
     /// Kept apart from the record, so that this is small to move and to copy.
     public indirect enum State: Sendable, Hashable {
@@ -129,9 +133,13 @@ extension CommandRecord {
         _ request: ClaimRequest, latestDelete: Timestamp?, token: Int64, at now: Timestamp,
         keeping retention: Retention
     ) -> ClaimDecision {
-        guard fingerprint == request.fingerprint else {
-            note(.conflict, request, at: now)
-            return ClaimDecision(result: .conflict)
+        if fingerprint != request.fingerprint {
+            guard isUnbound else {
+                note(.conflict, request, at: now)
+                return ClaimDecision(result: .conflict)
+            }
+            fingerprint = request.fingerprint
+            history.forgetConversation()
         }
 
         var before: Ending?
@@ -190,6 +198,12 @@ extension CommandRecord {
         let note = ClaimNote(kind: kind, worker: request.worker, delivery: request.delivery, replay: request.replay)
         history.note(.claimed(note), at: now)
         return ClaimDecision(result: result)
+    }
+
+    /// Whether it was released and nothing has come of it: neither a call that counts nor, before a replay, an ending.
+    private var isUnbound: Bool {
+        guard case .released(before: nil) = state else { return false }
+        return attempts == 0 && !mayHaveTakenEffect
     }
 
     /// Decides about recording a result.

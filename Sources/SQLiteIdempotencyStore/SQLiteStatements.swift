@@ -38,7 +38,7 @@ final class SQLiteStatements {
             case .insertCommand:
                 """
                 INSERT INTO command (state, until, token, attempts, uncertain, replay, nonce, worker, keep_until,
-                    result, result_replay, changed_at, history, key, fingerprint, look_at)
+                    result, result_replay, changed_at, history, fingerprint, key, look_at)
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
                     ON CONFLICT (key) DO NOTHING
                 """
@@ -46,7 +46,7 @@ final class SQLiteStatements {
                 """
                 UPDATE command SET state = ?1, until = ?2, token = ?3, attempts = ?4, uncertain = ?5, replay = ?6,
                     nonce = ?7, worker = ?8, keep_until = ?9, result = ?10, result_replay = ?11, changed_at = ?12,
-                    history = ?13 WHERE id = ?14
+                    history = ?13, fingerprint = ?14 WHERE id = ?15
                 """
             case .removeCommand: "DELETE FROM command WHERE id = ?1"
             case .searchCommands:
@@ -141,8 +141,7 @@ final class SQLiteStatements {
         guard let record = row.record else { return false }
         let statement = try prepare(.insertCommand)
         bind(record, at: now, to: statement)
-        statement.bind(14, key.bytes)
-        statement.bind(15, record.fingerprint.bytes)
+        statement.bind(15, key.bytes)
         statement.bind(16, lookAt.milliseconds)
         try statement.run()
         return statement.changes > 0
@@ -153,7 +152,7 @@ final class SQLiteStatements {
         guard let id = row.id, let record = row.record else { return }
         let statement = try prepare(.updateCommand)
         bind(record, at: now, to: statement)
-        statement.bind(14, id)
+        statement.bind(15, id)
         try statement.run()
     }
 
@@ -204,6 +203,7 @@ final class SQLiteStatements {
         statement.bind(11, ending.map { Int64($0.replay) })
         statement.bind(12, now.milliseconds)
         statement.bind(13, record.history.bytes)
+        statement.bind(14, record.fingerprint.bytes)
     }
 
     // MARK: Marks

@@ -61,6 +61,31 @@ import Testing
         }
     }
 
+    @Test(arguments: StoreKind.allCases)
+    func whatWasNotCalledForYetIsBoundToNoMeaning(_ kind: StoreKind) async throws {
+        try await kind.withStore { store, _ in
+            let first = try #require(try await store.claim(request(key(1))).acquired)
+            #expect(try await store.claim(request(key(1), meaning: 9)) == .conflict)
+            _ = try await store.release(first, as: .forRetry(attempts: 0, mayHaveTakenEffect: false))
+            let second = try #require(try await store.claim(request(key(1), meaning: 9)).acquired)
+            #expect(try await store.claim(request(key(1))) == .conflict)
+            #expect(try await store.record(result(.succeeded), for: second) == .held)
+            #expect(try await store.claim(request(key(1), meaning: 9)) == .completed(result(.succeeded), replay: 0))
+            #expect(try await store.claim(request(key(1))) == .conflict)
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases)
+    func aCommandThatWasReopenedStaysBoundToItsMeaning(_ kind: StoreKind) async throws {
+        try await kind.withStore { store, _ in
+            let first = try #require(try await store.claim(request(key(1))).acquired)
+            #expect(try await store.record(result(.rejected), for: first) == .held)
+            let second = try #require(try await store.claim(request(key(1), replay: 1)).acquired)
+            _ = try await store.release(second, as: .forRetry(attempts: 0, mayHaveTakenEffect: false))
+            #expect(try await store.claim(request(key(1), meaning: 9, replay: 1)) == .conflict)
+        }
+    }
+
     // MARK: Leases and fencing
 
     @Test(arguments: StoreKind.allCases)

@@ -66,8 +66,12 @@ struct StoreModel {
         let isNew = commands[wish.key] == nil
         var facts = commands[wish.key] ?? Facts(meaning: wish.fingerprint)
         if facts.meaning != wish.fingerprint {
-            tell(wish.key, "conflict", counts: true)
-            return .conflict
+            let isHeld = facts.leaseEnd != nil || facts.isOver
+            if isHeld || facts.ended != nil || facts.calls > 0 || facts.isDoubtful {
+                tell(wish.key, "conflict", counts: true)
+                return .conflict
+            }
+            (facts.meaning, facts.conversation) = (wish.fingerprint, nil)
         }
         var how = "acquired"
         if facts.isOver, let ended = facts.ended {
