@@ -42,8 +42,8 @@ public enum AnswerClassifier {
         let errors = root?["errors"]
         let code = number(root?["code"]) ?? number(errors?["apiErrorCode"])
         let said = root?["message"]?.string ?? errors?["errorMessage"]?.string
-        if isRateLimit(said) { return rateLimited(code: code, said: said, retryAfter: retryAfter) }
         if let known = code.flatMap(AnswerCode.known) { return known.verdict(said: said, retryAfter: retryAfter) }
+        if isRateLimit(said) { return rateLimited(code: code, said: said, retryAfter: retryAfter) }
         if answer.bodyIsUnreadable, statusLeavesEffectOpen(answer.status) {
             return .unknown(
                 CommandError(
@@ -88,10 +88,10 @@ public enum AnswerClassifier {
         let errors = root["errors"]
         let code = number(errors?["apiErrorCode"]) ?? number(root["code"])
         let said = errors?["errorMessage"]?.string ?? root["reasonForNotRouting"]?.string ?? root["message"]?.string
+        if let known = code.flatMap(AnswerCode.known) { return known.verdict(said: said, retryAfter: retryAfter) }
         if isRateLimit(said) || isRateLimit(root["reasonForNotRouting"]?.string) {
             return rateLimited(code: code, said: said, retryAfter: retryAfter)
         }
-        if let known = code.flatMap(AnswerCode.known) { return known.verdict(said: said, retryAfter: retryAfter) }
         switch kind {
         case .route:
             return .rejected(
@@ -151,7 +151,8 @@ public enum AnswerClassifier {
 
     // MARK: Parts
 
-    /// Documented as "Interaction request rate limit exceeded", without code or status.
+    /// Documented as "Interaction request rate limit exceeded", without code or status. Asked of a message without a code of
+    /// the table alone: one that repeats what a publisher wrote must not slow the whole org down.
     private static func isRateLimit(_ said: String?) -> Bool {
         guard let said, said.utf8.count <= 1000 else { return false }
         return said.lowercased().contains("rate limit exceeded")
