@@ -182,6 +182,9 @@ struct CrossChecks {
         let backoff = Settings.Backoff(
             minimum: own.value(Keys.defaults.retryMinimum), maximum: own.value(Keys.defaults.retryMaximum))
         checkOrder(Keys.defaults.retryMinimum.path, backoff)
+        let probe = Settings.Backoff(
+            minimum: own.value(Keys.defaults.probeMinimum), maximum: own.value(Keys.defaults.probeMaximum))
+        checkOrder(Keys.defaults.probeMinimum.path, probe)
         let deadline = own.optional(Keys.defaults.transferDeadline) ?? settings.commands.transferDeadline
         checkTimes([], own.value(Keys.defaults.callTimeout), deadline, own.value(Keys.defaults.budget))
     }
@@ -237,9 +240,15 @@ struct CrossChecks {
     /// What an org says itself.
     mutating func check(_ org: Settings.Org, _ environment: [String: String], _ purpose: Settings.Purpose) {
         let path = [Keys.orgsSection, org.alias]
-        let retry = Keys.org.retryMinimum
-        if sources.isWritten(retry.path(org.alias)) || sources.isWritten(Keys.org.retryMaximum.path(org.alias)) {
-            checkOrder(retry.path(org.alias), org.retry.backoff)
+        checkOwnOrder(Keys.org.retryMinimum, Keys.org.retryMaximum, of: org, org.retry.backoff)
+        if let probe = org.parking?.probe {
+            checkOwnOrder(Keys.org.probeMinimum, Keys.org.probeMaximum, of: org, probe)
+        }
+        if settings.http.proxy != nil {
+            checkName(org.baseURL, Keys.org.baseURL, Keys.defaults.baseURL, of: org)
+            if case .oauth(let credentials) = org.token {
+                checkName(credentials.tokenURL, Keys.org.oauth.tokenURL, Keys.defaults.oauth.tokenURL, of: org)
+            }
         }
         let times = [Keys.org.callTimeout, Keys.org.transferDeadline, Keys.org.budget]
         if times.contains(where: { sources.isWritten($0.path(org.alias)) }) {
@@ -249,6 +258,25 @@ struct CrossChecks {
             sources.report(
                 path + ["tokenEnvironment"], "names the environment variable \(name), which is not set, set it")
         }
+    }
+
+    private mutating func checkOwnOrder(
+        _ minimum: SettingKey<Duration>, _ maximum: SettingKey<Duration>, of org: Settings.Org,
+        _ backoff: Settings.Backoff
+    ) {
+        guard sources.isWritten(minimum.path(org.alias)) || sources.isWritten(maximum.path(org.alias)) else { return }
+        checkOrder(minimum.path(org.alias), backoff)
+    }
+
+    /// A certificate for an address would be checked against that of the peer, which is the proxy's.
+    private mutating func checkName(
+        _ url: String, _ key: SettingKey<String>, _ shared: SettingKey<String>, of org: Settings.Org
+    ) {
+        guard let parts = try? URLParts(url, schemes: ["https"]), parts.isAddress else { return }
+        sources.report(
+            key.path(org.alias),
+            "names an address, whose certificate cannot be checked through http.proxy, write the name of the host",
+            with: [shared.path])
     }
 
     private mutating func checkQueueOrgs() {

@@ -1,9 +1,17 @@
 // URLs as settings: their form is checked here, what they lead to is not; passwords in them stay unseen.
 
+import Foundation
+
 /// A URL that may hold a password. Its descriptions leave user and password out.
 public struct SecretURL: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     /// The whole URL, password included: for connecting, never for printing.
     public let secretValue: String
+    /// Without the brackets of an IPv6 address; in lower case.
+    public let host: String
+    public let port: Int?
+    /// User and password as the `Authorization` of HTTP's Basic scheme has them (RFC 7617); `nil` where there are none.
+    /// Secret.
+    public let basicAuthorization: String?
     /// With `***` for user and password, and without its query.
     public let description: String
 
@@ -12,6 +20,10 @@ public struct SecretURL: Sendable, Hashable, CustomStringConvertible, CustomDebu
 
     init(_ text: String, parts: URLParts) {
         secretValue = text
+        (host, self.port) = (parts.host, parts.port)
+        basicAuthorization = parts.credentials.map {
+            "Basic " + Data("\($0.user):\($0.password)".utf8).base64EncodedString()
+        }
         let user = parts.userInfo == nil ? "" : "***@"
         let port = parts.port.map { ":\($0)" } ?? ""
         description = "\(parts.scheme)://\(user)\(parts.writtenHost)\(port)\(parts.path)"
@@ -37,6 +49,18 @@ struct URLParts {
         if host == "localhost" || host == "::1" { return true }
         let numbers = host.split(separator: ".", omittingEmptySubsequences: false).map { UInt8($0) }
         return numbers.count == 4 && numbers[0] == 127 && !numbers.contains(nil)
+    }
+
+    /// Whether the host is an address and no name.
+    var isAddress: Bool { host.contains(":") || host.allSatisfy { $0 == "." || $0.isNumber } }
+
+    /// User and password, decoded; `nil` where there are none, or what was encoded is no UTF-8.
+    var credentials: (user: String, password: String)? {
+        guard let parts = userInfo?.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false),
+            let user = parts[0].removingPercentEncoding,
+            let password = parts.count > 1 ? parts[1].removingPercentEncoding : ""
+        else { return nil }
+        return (user, password)
     }
 
     init(_ text: String, schemes: [String]) throws(Refusal) {
@@ -140,6 +164,10 @@ extension ValueForm<SecretURL> {
             guard parts.path.isEmpty || parts.path == "/", parts.query == nil else {
                 throw Refusal("has a path or query, write http://HOST:PORT alone")
             }
+            guard parts.userInfo == nil || parts.credentials != nil else {
+                throw Refusal(
+                    "has a user or password that is no UTF-8 text once it is decoded, percent-encode its UTF-8")
+            }
             return SecretURL(text, parts: parts)
         }
     }
@@ -175,6 +203,9 @@ extension ValueForm<String> {
                 throw Refusal("holds a user or password, remove it: requests are signed with a key")
             }
             guard parts.query == nil else { throw Refusal("has a query, remove it") }
+            guard !parts.path.contains(where: { #"<>"\"#.contains($0) }) else {
+                throw Refusal("has a character in its path that no URL may hold, percent-encode it")
+            }
             guard parts.path.count > 1 else {
                 throw Refusal("has no path, write https://MyDomain.my.salesforce.com/services/oauth2/token")
             }

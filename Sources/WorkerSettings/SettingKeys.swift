@@ -137,7 +137,7 @@ enum Keys {
 
     static let httpConnectTimeout = SettingKey(
         "http.connectTimeout", .duration(.milliseconds(100) ... .seconds(60)), fallback: "5s",
-        "For DNS, TCP and TLS together.")
+        "For DNS and TCP, and again for the proxy's tunnel and for TLS.")
     static let httpCAFile = SettingKey(
         "http.caFile", .path, shownDefault: "the system's", "PEM file of the authorities for calls to Salesforce.")
     static let proxy = SettingKey(

@@ -166,7 +166,7 @@ public struct Settings: Sendable, Hashable {
 
     /// Calls to Salesforce, for all orgs.
     public struct HTTP: Sendable, Hashable {
-        /// For DNS, TCP and TLS together; 100 ms to 1 min, default 5 s.
+        /// For DNS and TCP, and again for the proxy's tunnel and for TLS; 100 ms to 1 min, default 5 s.
         public var connectTimeout: Duration
         /// PEM file of authorities; `nil` takes the system's.
         public var caFile: String?

@@ -22,6 +22,32 @@ import Testing
             "defaults: {retry: {maximum: 100ms}}",
             "6:29: defaults.retry.minimum: 200ms is above maximum (100ms), lower it or raise maximum"),
         Case(
+            "defaults: {probe: {minimum: 2m}}",
+            "6:29: defaults.probe.minimum: 2m is above maximum (1m), lower it or raise maximum"),
+        Case(
+            "    probe: {minimum: 20s, maximum: 10s}",
+            "6:22: orgs.acme.probe.minimum: 20s is above maximum (10s), lower it or raise maximum"),
+        Case(
+            "  b: {id: 00D000000000002, baseURL: 'https://10.0.0.5', tokenFile: t}\nhttp: {proxy: 'http://p:1'}",
+            "6:37: orgs.b.baseURL: names an address, whose certificate cannot be checked through http.proxy, write the "
+                + "name of the host"),
+        Case(
+            "  b: {id: 00D000000000002, baseURL: 'https://h', oauth: {tokenURL: 'https://[::2]/t', clientId: c, "
+                + "username: u, keyFiles: [k]}}\nhttp: {proxy: 'http://p:1'}",
+            "6:68: orgs.b.oauth.tokenURL: names an address, whose certificate cannot be checked through http.proxy, write "
+                + "the name of the host"),
+        Case(
+            "  b: {id: 00D000000000002, baseURL: 'http://127.0.0.1:1', tokenFile: t}\nhttp: {proxy: 'http://p:1'}", ""),
+        Case(
+            "http: {proxy: 'http://u:p%FF@h:3'}",
+            "6:15: http.proxy: has a user or password that is no UTF-8 text once it is decoded, percent-encode its UTF-8"
+        ),
+        Case(
+            "  b: {id: 00D000000000002, baseURL: 'https://h', oauth: {tokenURL: 'https://h/t<x>', clientId: c, "
+                + "username: u, keyFiles: [k]}}",
+            "6:68: orgs.b.oauth.tokenURL: 'https://h/t<x>' has a character in its path that no URL may hold, "
+                + "percent-encode it"),
+        Case(
             "queues: {routing.results: {}}",
             "6:10: queues.routing.results: is also answers.queue, choose another name for one of them"),
         Case(

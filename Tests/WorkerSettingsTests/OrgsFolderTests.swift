@@ -70,6 +70,13 @@ private struct Stage {
         #expect(old.reloading(try stage.load()).change.removed == ["acme", "initech"])
     }
 
+    @Test func anOrgThatTheProxyKeepsFromBeingCalledStopsItselfAlone() throws {
+        var stage = try Stage(["a.yaml": "id: 00D000000000001\nbaseURL: https://10.0.0.5\n"])
+        stage.main += "http: {proxy: 'http://p:1'}\norgs: {b: {id: 00D000000000002}}\n"
+        #expect(try stage.load().orgs.map(\.alias) == ["b"])
+        #expect(try stage.messages("a").count == 1)
+    }
+
     @Test func anEmptyFolderWaitsForOrgs() throws {
         #expect(try Stage([:]).load().orgs.isEmpty)
     }

@@ -92,16 +92,19 @@ extension Settings {
         var client = InteractionClientSettings(endpoints: [])
         client.connections.connectionsPerOrigin = http.maximumConnections
         client.connections.connectTimeout = http.connectTimeout
+        client.connections.proxyTimeout = http.connectTimeout
+        client.connections.tlsTimeout = http.connectTimeout
         client.connections.idleTimeout = http.idleTimeout
         client.connections.answerBodyBytes = http.maximumAnswer
-        // An org's `callTimeout` bounds the whole call; no phase of waiting for Salesforce may be cut shorter, whatever
+        // An org's `callTimeout` bounds the whole call; no phase of waiting may be cut shorter, whatever
         // an org is told later.
+        client.connections.waitTimeout = Self.longestCall
         client.connections.answerHeadTimeout = Self.longestCall
         client.connections.answerBodyTimeout = Self.longestCall
         client.extraCAFile = http.caFile
         client.userAgent = "route-worker/\(RouteWorkerCommand.version)"
         do {
-            client.proxy = http.proxy.flatMap { HTTPProxy($0) }
+            client.proxy = http.proxy.map { HTTPProxy($0) }
             let tokens = try TokensByOrg(self, like: client, on: loop)
             let caller = Caller(
                 client: try InteractionClient(settings: client, tokens: tokens, eventLoop: loop), tokens: tokens)
@@ -246,14 +249,7 @@ extension TokensByOrg {
 }
 
 extension HTTPProxy {
-    /// From a URL that the settings have checked.
-    fileprivate init?(_ url: SecretURL) {
-        guard let parts = URLComponents(string: url.secretValue), let host = parts.host else { return nil }
-        var authorization: String?
-        if let user = parts.user {
-            authorization = "Basic " + Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
-        }
-        let address = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
-        self.init(host: address, port: parts.port ?? 80, authorization: authorization)
+    fileprivate init(_ url: SecretURL) {
+        self.init(host: url.host, port: url.port ?? 80, authorization: url.basicAuthorization)
     }
 }
