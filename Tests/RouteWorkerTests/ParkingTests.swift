@@ -182,6 +182,49 @@ import Testing
         }
     }
 
+    /// What mends the org is another default context, with which the same command has another meaning.
+    @Test func aCommandThatWasRefusedForTheOrgsContextIsCalledWithTheMendedOne() async throws {
+        let misfit = CallResult.answered(
+            CallAnswer(status: 403, body: Array(#"{"code":10005,"message":"no"}"#.utf8)))
+        try await stage([misfit]) { stage in
+            stage.api.hold(.delete)
+            stage.deliver(PipelineStage.delivery(1))
+            try await until("a parked command") { stage.lots!.count(Self.lot) == 1 }
+            let org = KnownOrg(id: PipelineStage.org.id, alias: "acme", defaultContext: "P_Mended")
+            await stage.pipeline.replaceOrgs(
+                decoder: CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory([org])),
+                queueDefaults: [QueueDefaults()], policies: [org.id: policy()])
+            stage.api.letGo()
+            _ = await stage.settled(2)
+            #expect(stage.publisher.messages(to: "routing.results")[0].header("Outcome") == "succeeded")
+            #expect(stage.api.calls.last?.context == "P_Mended")
+        }
+    }
+
+    @Test func aCommandThatIsRefusedAgainAndAgainWhileOthersSucceedIsItsOwnTrouble() async throws {
+        let api = ScriptedAPI { command in
+            command.conversation == "bad" ? .answered(CallAnswer(status: 403, body: Array("<html>".utf8))) : nil
+        }
+        let lots = ScriptedLots()
+        try await PipelineStage.run(
+            api: api, publisher: ScriptedPublisher(lots: lots), policy: policy(), lots: lots
+        ) { stage in
+            stage.deliver(PipelineStage.delivery(1, conversation: "bad"))
+            var tag: UInt64 = 1
+            while !answers(stage).contains("call-1"), tag < 100 {
+                tag += 1
+                stage.deliver(PipelineStage.delivery(tag, request: Int(tag), conversation: "c\(tag)"))
+                let answer = "call-\(tag)"
+                try await until("the answer to another") { answers(stage).contains(answer) }
+            }
+            let results = stage.publisher.messages(to: "routing.results")
+            let own = try #require(results.first { $0.properties.correlationID == "call-1" })
+            #expect(own.header("Outcome") == "rejected" && own.text.contains(#""reason":"forbidden""#))
+            #expect(results.count { $0.header("Outcome") == "succeeded" } == results.count - 1)
+            try await until("a live org") { await stage.pipeline.isLive(PipelineStage.org.id) }
+        }
+    }
+
     @Test func aParkingQueueLostBeforeItsLastCommandIsDoneIsWorkedOffInOrder() async throws {
         let api = ScriptedAPI([Self.noToken])
         // The probe waits for both to be parked, and what is called for from the parking queue for its channel to be lost.

@@ -40,8 +40,14 @@ final class ScriptedAPI: RoutingAPI {
     private let lock = NSLock()
     nonisolated(unsafe) private var state = State()  // only reached with the lock held
 
+    /// What some calls are told whenever they are made; `nil` for what the script says.
+    private let answering: @Sendable (RouteCommand) -> CallResult?
+
     /// - Parameter script: one result for each call, then `accepted` for ever.
-    init(_ script: [CallResult] = []) { state.script = script }
+    init(_ script: [CallResult] = [], answering: @escaping @Sendable (RouteCommand) -> CallResult? = { _ in nil }) {
+        self.answering = answering
+        state.script = script
+    }
 
     /// What the next calls are told.
     func tell(_ results: CallResult...) { lock.withLock { state.script = results } }
@@ -96,10 +102,9 @@ final class ScriptedAPI: RoutingAPI {
             let count = state.calls.count
             let arrived = state.arrivals.filter { $0.0 <= count }.map(\.1)
             state.arrivals.removeAll { $0.0 <= count }
-            return (
-                state.script.isEmpty ? Self.accepted : state.script.removeFirst(), arrived,
-                state.isHeld(command)
-            )
+            let result =
+                answering(command) ?? (state.script.isEmpty ? Self.accepted : state.script.removeFirst())
+            return (result, arrived, state.isHeld(command))
         }
         for waiter in arrived { waiter.resume() }
         if holds {

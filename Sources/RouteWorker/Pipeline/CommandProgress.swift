@@ -184,13 +184,16 @@ struct CommandProgress {
         return Self.storeRetry.delay(afterFailures: storeFailures, using: &generator)
     }
 
+    /// - Parameter isOwnTrouble: whether what looks like the whole org's trouble is known to be the command's own.
     mutating func called(
-        _ result: CallResult, now: Moment, using generator: inout some RandomNumberGenerator
+        _ result: CallResult, isOwnTrouble: Bool = false, now: Moment, using generator: inout some RandomNumberGenerator
     ) -> Step {
         let requests = 1 + result.refusedRequests
         attempts += requests
         let verdict = self.verdict(on: result, of: command.key.kind, now)
-        if let reason = orgTrouble(in: verdict) { return park(reason, verdict, requests, now) }
+        if let reason = orgTrouble(in: verdict, isOwnTrouble: isOwnTrouble) {
+            return park(reason, verdict, requests, now)
+        }
         switch verdict {
         case .succeeded:
             return record(.succeeded, nil, now)
@@ -205,7 +208,7 @@ struct CommandProgress {
         case .transient(let error, let retryAfter):
             return retry(error, after: retryAfter, now, using: &generator)
         case .configuration(let error) where canPark:
-            // Of those that come here, only the command's own context is wrong.
+            // Of those that come here, only something of the command's own is wrong.
             return record(mayHaveTakenEffect ? .unknown : .rejected, error, now)
         case .configuration(let error), .token(let error):
             return retry(error, after: nil, now, using: &generator)
@@ -388,9 +391,10 @@ struct CommandProgress {
     }
 
     /// What is wrong with the whole org, by what one call met.
-    private func orgTrouble(in verdict: Verdict) -> ParkingReason? {
+    private func orgTrouble(in verdict: Verdict, isOwnTrouble: Bool = false) -> ParkingReason? {
         guard canPark else { return nil }
         switch verdict {
+        case .configuration where isOwnTrouble: return nil
         case .configuration(let error):
             // A probe with another context has just shown that the org is well: it is this command's own context.
             if error.code == Self.contextDoesNotFitToken, let proven = delivery.provenContext,

@@ -124,9 +124,14 @@ extension DeliveryPipeline {
             case .call(let timeout):
                 let result = await call(command, timeout)
                 Failpoint.afterAnswer.reached()
-                step = progress.called(result, now: moment(), using: &generator)
+                step = progress.called(
+                    result, isOwnTrouble: orgs[org]!.refusals.isOwnTrouble(of: command.key), now: moment(),
+                    using: &generator)
                 pacing = Pacing()
-                if let verdict = progress.lastVerdict { judge(verdict, of: command) }
+                if let verdict = progress.lastVerdict {
+                    judge(verdict, of: command)
+                    orgs[org]!.refusals.called(for: command.key, verdict)
+                }
             case .clear(let timeout):
                 let result = await call(command.clearingItsConversation, timeout)
                 step = progress.cleared(result, now: moment(), using: &generator)

@@ -25,6 +25,7 @@ final class OrgState {
     var troubledContext: String?
     /// With which context a probe showed the org well, and when.
     var proof: (context: String, at: Duration)?
+    var refusals = LonelyRefusals()
     /// A parking queue of the org cannot be used.
     var cannotPark = false
     /// After a refusal to let a parking queue be used no surplus is parked before this.
