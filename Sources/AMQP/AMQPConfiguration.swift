@@ -43,8 +43,12 @@ public struct Backoff: Sendable, Hashable {
 
     /// How long to wait after this many failures in a row, counted from 1.
     public func delay(afterFailures failures: Int, using random: inout some RandomNumberGenerator) -> Duration {
+        bound(afterFailures: failures) * Double.random(in: 0...1, using: &random)
+    }
+
+    /// The longest wait after this many failures in a row, counted from 1.
+    public func bound(afterFailures failures: Int) -> Duration {
         let doublings = min(max(failures - 1, 0), 20)
-        let bound = min(maximum, minimum * (1 << doublings))
-        return bound * Double.random(in: 0...1, using: &random)
+        return min(maximum, minimum * (1 << doublings))
     }
 }

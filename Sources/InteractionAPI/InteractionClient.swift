@@ -43,7 +43,7 @@ public final class InteractionClient: RoutingAPI {
     public init(
         settings: InteractionClientSettings, tokens: any AccessTokens, eventLoop: any EventLoop
     ) throws(InteractionSettingsError) {
-        guard settings.userAgent.isHeaderSafe, !settings.userAgent.isEmpty else {
+        guard settings.userAgent.isHeaderSafe else {
             throw InteractionSettingsError("the user agent cannot be a header")
         }
         if let authorization = settings.proxy?.authorization, !authorization.isHeaderSafe {
@@ -120,7 +120,7 @@ public final class InteractionClient: RoutingAPI {
                     trouble.map { "org \(command.key.org) is misconfigured: \($0)" }
                         ?? "org \(command.key.org) has no endpoint"))
         }
-        guard command.context.isHeaderSafe, !command.context.isEmpty, command.contextType?.isHeaderSafe ?? true else {
+        guard command.context.isHeaderSafe, command.contextType?.isHeaderSafe ?? true else {
             return .notSent(
                 CallFailure(CallFailure.Reason.unsafeHeader, "AuthorizationContext or its type cannot be a header"))
         }
@@ -200,12 +200,5 @@ extension CallFailure {
         self.init(
             reason: failure.retryAfter == nil ? Reason.tokenUnavailable : Reason.tokenNotYet,
             message: prefix + failure.description, retryAfter: failure.retryAfter)
-    }
-}
-
-extension String {
-    /// Visible ASCII, spaces and tabs (RFC 9110 §5.5 without its obsolete bytes): nothing that could end a header.
-    var isHeaderSafe: Bool {
-        allBytes { $0 >= 0x20 && $0 < 0x7F || $0 == 0x09 }
     }
 }

@@ -114,8 +114,9 @@ extension String {
         return mark == UInt8(ascii: "_") || mark == UInt8(ascii: ":")
     }
 
-    /// Whether it can stand in an HTTP header as it is: visible ASCII, with spaces inside only (RFC 9110 §5.5).
-    var isHeaderSafe: Bool {
+    /// Whether it can stand in an HTTP header as it is: visible ASCII, with spaces inside only (RFC 9110 §5.5). Not so an
+    /// empty one.
+    package var isHeaderSafe: Bool {
         guard let first = utf8.first, let last = utf8.last, first != 0x20, last != 0x20 else { return false }
         return allBytes { (0x20...0x7E).contains($0) }
     }

@@ -345,7 +345,7 @@ struct OrgGate {
 
     /// Growing and jittered, but never so short that it is no wait.
     private func delay(using random: inout some RandomNumberGenerator) -> Duration {
-        let bound = backoff.delay(afterFailures: failures + 1, using: &random)
-        return (bound + min(backoff.maximum, backoff.minimum * (1 << min(failures, 20)))) / 2
+        let jittered = backoff.delay(afterFailures: failures + 1, using: &random)
+        return (jittered + backoff.bound(afterFailures: failures + 1)) / 2
     }
 }
