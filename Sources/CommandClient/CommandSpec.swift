@@ -84,7 +84,7 @@ extension CommandSpec {
                 "command", "requestId", "org", "context", "contextType", "issuedAt", "deadline", "correlationId",
                 "replyTo", "payload",
             ])
-        guard let kind = document.root["command"]?.string else {
+        guard let kind = try Self.text(document.root, "command") else {
             throw CommandSpecError("\"command\" is missing; give \"route\" or \"delete\"")
         }
         guard let payload = document.root["payload"] else {
@@ -92,13 +92,13 @@ extension CommandSpec {
         }
         self.init(
             kind: kind,
-            requestID: document.root["requestId"]?.string ?? RequestID.random(using: &generator).description,
-            org: document.root["org"]?.string, context: document.root["context"]?.string,
-            contextType: document.root["contextType"]?.string,
-            issuedAt: document.root["issuedAt"].flatMap(Self.fieldValue),
-            deadline: document.root["deadline"].flatMap(Self.fieldValue), payload: Array(payload.bytes))
-        message.properties.correlationID = document.root["correlationId"]?.string
-        message.properties.replyTo = document.root["replyTo"]?.string
+            requestID: try Self.text(document.root, "requestId") ?? RequestID.random(using: &generator).description,
+            org: try Self.text(document.root, "org"), context: try Self.text(document.root, "context"),
+            contextType: try Self.text(document.root, "contextType"),
+            issuedAt: try Self.time(document.root, "issuedAt"), deadline: try Self.time(document.root, "deadline"),
+            payload: Array(payload.bytes))
+        message.properties.correlationID = try Self.text(document.root, "correlationId")
+        message.properties.replyTo = try Self.text(document.root, "replyTo")
     }
 
     private init(raw: JSONValue) throws(CommandSpecError) {
@@ -115,16 +115,21 @@ extension CommandSpec {
                     "type", "messageId", "correlationId", "replyTo", "contentType", "contentEncoding", "expiration",
                     "userId", "appId", "timestamp",
                 ])
-            properties.type = given["type"]?.string
-            properties.messageID = given["messageId"]?.string
-            properties.correlationID = given["correlationId"]?.string
-            properties.replyTo = given["replyTo"]?.string
-            properties.contentType = given["contentType"]?.string
-            properties.contentEncoding = given["contentEncoding"]?.string
-            properties.expiration = given["expiration"]?.string
-            properties.userID = given["userId"]?.string
-            properties.appID = given["appId"]?.string
-            properties.timestamp = given["timestamp"]?.integer.flatMap { UInt64(exactly: $0) }
+            properties.type = try Self.text(given, "type")
+            properties.messageID = try Self.text(given, "messageId")
+            properties.correlationID = try Self.text(given, "correlationId")
+            properties.replyTo = try Self.text(given, "replyTo")
+            properties.contentType = try Self.text(given, "contentType")
+            properties.contentEncoding = try Self.text(given, "contentEncoding")
+            properties.expiration = try Self.text(given, "expiration")
+            properties.userID = try Self.text(given, "userId")
+            properties.appID = try Self.text(given, "appId")
+            if let timestamp = Self.present(given["timestamp"]) {
+                guard let seconds = timestamp.integer.flatMap({ UInt64(exactly: $0) }) else {
+                    throw CommandSpecError("\"timestamp\" must be a whole number of seconds since 1970")
+                }
+                properties.timestamp = seconds
+            }
         }
         properties.deliveryMode = 2
         let requestID: String? =
@@ -133,7 +138,25 @@ extension CommandSpec {
             default: properties.messageID
             }
         self.init(
-            raw: Message(properties: properties, body: Array((raw["body"]?.string ?? "").utf8)), requestID: requestID)
+            raw: Message(properties: properties, body: Array((try Self.text(raw, "body") ?? "").utf8)),
+            requestID: requestID)
+    }
+
+    /// A member that is there; `null` is as good as absent.
+    private static func present(_ value: JSONValue?) -> JSONValue? { value?.kind == .null ? nil : value }
+
+    private static func text(_ object: JSONValue, _ name: StaticString) throws(CommandSpecError) -> String? {
+        guard let value = present(object[name]) else { return nil }
+        guard let text = value.string else { throw CommandSpecError("\"\(name)\" must be a string") }
+        return text
+    }
+
+    private static func time(_ object: JSONValue, _ name: StaticString) throws(CommandSpecError) -> FieldValue? {
+        guard let value = present(object[name]) else { return nil }
+        guard value.kind != .boolean, let time = fieldValue(value) else {
+            throw CommandSpecError("\"\(name)\" must be a time in RFC 3339, or milliseconds since 1970")
+        }
+        return time
     }
 
     private static func fieldValue(_ value: JSONValue) -> FieldValue? {

@@ -31,6 +31,13 @@ import Testing
         #expect(RequestID(made) != nil)
     }
 
+    @Test func nullIsAsGoodAsAbsent() throws {
+        let line = #"{"command":"delete","payload":{},"requestId":null,"org":null,"deadline":null,"replyTo":null}"#
+        let spec = try spec(line)
+        #expect(RequestID(try #require(spec.requestID)) != nil && spec.message.properties.replyTo == nil)
+        #expect(spec.message.properties.headers["Deadline"] == nil && spec.message.properties.headers["OrgId"] == nil)
+    }
+
     @Test func aRawLineBecomesAnyMessage() throws {
         let spec = try spec(
             #"{"raw":{"headers":{"RequestId":"x","n":7,"flag":true},"properties":{"type":"route","userId":"u"},"body":"{"}}"#
@@ -47,6 +54,12 @@ import Testing
         (#"{"command":"route"}"#, "\"payload\" is missing"),
         (#"{"command":"route","payload":{},"orgId":"a"}"#, "unknown member \"orgId\""),
         (#"{"raw":{"header":{}}}"#, "unknown member \"header\""),
+        (#"{"command":"route","payload":{},"requestId":7}"#, "\"requestId\" must be a string"),
+        (#"{"command":"route","payload":{},"replyTo":["q"]}"#, "\"replyTo\" must be a string"),
+        (#"{"command":"route","payload":{},"deadline":1.5}"#, "\"deadline\" must be"),
+        (#"{"command":"route","payload":{},"issuedAt":{}}"#, "\"issuedAt\" must be"),
+        (#"{"raw":{"body":{}}}"#, "\"body\" must be a string"),
+        (#"{"raw":{"properties":{"timestamp":-1}}}"#, "\"timestamp\" must be"),
     ])
     func whatIsWrongWithALineIsSaid(line: String, message: String) throws {
         let error = try #require(throws: CommandSpecError.self) { try spec(line) }
