@@ -8,7 +8,8 @@ extension CallFailure {
         public static let orgNotConfigured = "org-not-configured"
         /// No access token could be had.
         public static let tokenUnavailable = "token-unavailable"
-        /// The access token was refused soon after it was given, and it is too early to ask for another one.
+        /// The access token was refused soon after it was given, and it is too early to ask for another one; or the call's
+        /// time was over before one came.
         public static let tokenNotYet = "token-not-yet"
         /// A value of the command cannot be a header.
         public static let unsafeHeader = "unsafe-header"

@@ -205,6 +205,9 @@ private func jwt(_ claims: String) -> String {
             let peer = await server.accept()
             _ = await peer.readRequest()
             #expect(await impatient.complaint.contains("did not answer in time"))
+            // The next call may have more time: nothing is wrong with the org.
+            guard case .failure(let failure) = await impatient else { return }
+            #expect(failure.retryAfter == .zero)
             let cancelled = Task { await tokens.get() }
             cancelled.cancel()
             #expect(await cancelled.value.complaint.contains("cancelled"))

@@ -20,7 +20,8 @@ public protocol AccessTokens: Sendable {
 /// Why there is no token, for ``CallFailure/message``. Holds no secret.
 public struct TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public let description: String
-    /// After which one can be asked for again, where nothing but the time since the last request is in the way.
+    /// After which one can be asked for again, where nothing but time is in the way: too little since the last request, or too
+    /// little that the call had.
     public let retryAfter: Duration?
 
     public init(_ description: String, retryAfter: Duration? = nil) {

@@ -200,7 +200,10 @@ public actor OAuthTokens: AccessTokens {
         }
         // Of several ends of a promise the first counts.
         let timer = eventLoop.scheduleTask(in: TimeAmount(min(timeout, .seconds(24 * 3600)))) {
-            promise.succeed(.failure(TokenFailure("no access token: the token endpoint did not answer in time")))
+            // The round goes on, and says what is wrong with the endpoint: this call alone had no more time.
+            promise.succeed(
+                .failure(
+                    TokenFailure("no access token: the token endpoint did not answer in time", retryAfter: .zero)))
         }
         defer { timer.cancel() }
         let outcome = await withTaskCancellationHandler {
