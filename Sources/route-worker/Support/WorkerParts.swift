@@ -99,6 +99,7 @@ extension Settings {
         // An org's `callTimeout` bounds the whole call; no phase of waiting may be cut shorter, whatever
         // an org is told later.
         client.connections.waitTimeout = Self.longestCall
+        client.connections.writeTimeout = Self.longestCall
         client.connections.answerHeadTimeout = Self.longestCall
         client.connections.answerBodyTimeout = Self.longestCall
         client.extraCAFile = http.caFile
