@@ -144,7 +144,10 @@ import Testing
             #expect(Base64.decode(text) == bytes, "seed \(generator.seed)")
             text.removeAll { $0 == "=" }
             #expect(Base64.decode(text) == bytes, "seed \(generator.seed)")
+            let url = text.replacing("+", with: "-").replacing("/", with: "_")
+            #expect(Base64.decodeURL(url) == bytes, "seed \(generator.seed)")
         }
+        for wrong in ["A", "AA==", "AA+A", "AA/A", "A.A"] { #expect(Base64.decodeURL(wrong) == nil, "\(wrong)") }
         for wrong in ["A", "AA=", "AAA==", "AAAA=", "A A=", "AA==AA==", "-_-_", "AAAAA"] {
             #expect(Base64.decode(wrong) == nil, "\(wrong)")
         }

@@ -1,6 +1,5 @@
 // What the token endpoint's answer means. Pure.
 
-import Foundation
 import RoutingContract
 
 /// A token with what its answer says of it.
@@ -103,10 +102,7 @@ struct TokenAnswer: Sendable {
     }
 
     private static func claims(_ part: Substring) -> JSONValue? {
-        let base64 = String(part.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
-        let padding = String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-        guard let data = Data(base64Encoded: base64 + padding) else { return nil }
-        return (try? scanner.scan(Array(data)))?.root
+        Base64.decodeURL(part).flatMap { try? scanner.scan($0) }?.root
     }
 
     private static func seconds(_ value: JSONValue?) -> Double? {

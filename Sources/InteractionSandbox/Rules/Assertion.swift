@@ -19,7 +19,7 @@ enum Assertion {
         }
         let parts = (form["assertion"] ?? "").split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let header = object(parts[0]), let claims = object(parts[1]),
-            let signature = base64URL(parts[2]), !signature.isEmpty
+            let signature = Base64.decodeURL(parts[2]), !signature.isEmpty
         else { throw invalid("the assertion is not a JWT of three base64url parts") }
         guard header["alg"]?.string == "RS256" else { throw invalid("alg must be RS256") }
         guard let issuer = claims["iss"]?.string, !issuer.isEmpty else {
@@ -100,14 +100,7 @@ enum Assertion {
     }
 
     private static func object(_ part: Substring) -> JSONValue? {
-        guard let bytes = base64URL(part), let root = try? JSONScanner().scan(bytes).root else { return nil }
+        guard let bytes = Base64.decodeURL(part), let root = try? JSONScanner().scan(bytes).root else { return nil }
         return root.kind == .object ? root : nil
-    }
-
-    static func base64URL(_ text: some StringProtocol) -> [UInt8]? {
-        guard !text.contains(where: { "+/=".contains($0) }) else { return nil }
-        let base64 = String(text.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
-        let padding = String(repeating: "=", count: (4 - base64.utf8.count % 4) % 4)
-        return Data(base64Encoded: base64 + padding).map { [UInt8]($0) }
     }
 }
