@@ -14,12 +14,15 @@ struct HTTPConnector {
     let settings: ConnectionSettings
     let tls: NIOSSLContext
     let proxy: HTTPProxy?
+    let names: NameLookups
 
     /// Opens a connection to `origin`, encrypted where the origin wants it, and says so on the event loop.
     func connect(to origin: Origin, completion: @escaping (Result<any Channel, ConnectFailure>) -> Void) {
+        let (host, port) = proxy.map { ($0.host, $0.port) } ?? (origin.host, origin.port)
         ClientBootstrap(group: eventLoop)
+            .resolver(names.resolver(of: host, port))
             .connectTimeout(TimeAmount(settings.connectTimeout))
-            .connect(host: proxy?.host ?? origin.host, port: proxy?.port ?? origin.port)
+            .connect(host: host, port: port)
             .assumeIsolated()
             .flatMapErrorThrowing { throw Self.connectFailure($0, to: proxy?.description ?? origin.authority) }
             .flatMap { openTunnel(on: $0, to: origin) }

@@ -71,7 +71,8 @@ actor HTTPPool {
     ) {
         self.eventLoop = eventLoop
         executor = LoopExecutor.of(eventLoop)
-        connector = HTTPConnector(eventLoop: eventLoop, settings: settings, tls: tls, proxy: proxy)
+        connector = HTTPConnector(
+            eventLoop: eventLoop, settings: settings, tls: tls, proxy: proxy, names: NameLookups(eventLoop: eventLoop))
     }
 
     private func pool(for origin: Origin) -> OriginPool {
