@@ -124,7 +124,7 @@ extension CommandSpec {
             properties.expiration = try Self.text(given, "expiration")
             properties.userID = try Self.text(given, "userId")
             properties.appID = try Self.text(given, "appId")
-            if let timestamp = Self.present(given["timestamp"]) {
+            if let timestamp = given["timestamp"]?.unlessNull {
                 guard let seconds = timestamp.integer.flatMap({ UInt64(exactly: $0) }) else {
                     throw CommandSpecError("\"timestamp\" must be a whole number of seconds since 1970")
                 }
@@ -142,17 +142,14 @@ extension CommandSpec {
             requestID: requestID)
     }
 
-    /// A member that is there; `null` is as good as absent.
-    private static func present(_ value: JSONValue?) -> JSONValue? { value?.kind == .null ? nil : value }
-
     private static func text(_ object: JSONValue, _ name: StaticString) throws(CommandSpecError) -> String? {
-        guard let value = present(object[name]) else { return nil }
+        guard let value = object[name]?.unlessNull else { return nil }
         guard let text = value.string else { throw CommandSpecError("\"\(name)\" must be a string") }
         return text
     }
 
     private static func time(_ object: JSONValue, _ name: StaticString) throws(CommandSpecError) -> FieldValue? {
-        guard let value = present(object[name]) else { return nil }
+        guard let value = object[name]?.unlessNull else { return nil }
         guard value.kind != .boolean, let time = fieldValue(value) else {
             throw CommandSpecError("\"\(name)\" must be a time in RFC 3339, or milliseconds since 1970")
         }

@@ -196,7 +196,7 @@ struct CommandReading {
     }
 
     mutating func readConversation(_ document: JSONDocument, routingKey: String) -> String? {
-        guard let value = PayloadRules.present(document.root["conversationIdentifier"]) else {
+        guard let value = document.root["conversationIdentifier"]?.unlessNull else {
             refuse(
                 CommandError(
                     .conversationMissing, code: SalesforceCode.conversationIdentifier,

@@ -72,6 +72,9 @@ public struct JSONValue: Sendable {
 
     public var kind: Kind { member.kind }
 
+    /// `nil` for JSON's null, which is how many serialisers write an absent field.
+    public var unlessNull: JSONValue? { kind == .null ? nil : self }
+
     /// Where its bytes stand in ``JSONDocument/source``, quotes included.
     public var range: Range<Int> { Int(member.valueStart)..<Int(member.valueEnd) }
 

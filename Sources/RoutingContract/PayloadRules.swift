@@ -13,11 +13,6 @@ struct PayloadRules {
         }
     }
 
-    /// Null is how many serialisers write an absent field.
-    static func present(_ value: JSONValue?) -> JSONValue? {
-        value?.kind == .null ? nil : value
-    }
-
     // MARK: Fields
 
     private static let route = ["conversationIdentifier", "routingType", "routingInfo"]
@@ -28,7 +23,7 @@ struct PayloadRules {
     private static let cancelReasons = ["Unknown", "Unavailable", "Decline", "Cancel"]
 
     private func routingTypeProblem(_ root: JSONValue) -> CommandError? {
-        guard let value = Self.present(root["routingType"]) else {
+        guard let value = root["routingType"]?.unlessNull else {
             return CommandError(
                 .routingTypeMissing, code: SalesforceCode.parameters,
                 "routingType is missing: add \"Initial\", \"Transfer\" or \"Conference\" to the payload")
@@ -47,14 +42,14 @@ struct PayloadRules {
     }
 
     private func routingInfoProblem(_ root: JSONValue) -> CommandError? {
-        guard let info = Self.present(root["routingInfo"]) else { return nil }
+        guard let info = root["routingInfo"]?.unlessNull else { return nil }
         guard info.kind == .object else {
             return CommandError(
                 .routingInfoMalformed, code: SalesforceCode.parameters,
                 "routingInfo must be an object; leave it out to use the channel's own routing setting")
         }
-        let flow = Self.present(info["flow"])
-        let queue = Self.present(info["queueId"])
+        let flow = info["flow"]?.unlessNull
+        let queue = info["queueId"]?.unlessNull
         switch (flow, queue) {
         case (.some, .some):
             return CommandError(
@@ -96,7 +91,7 @@ struct PayloadRules {
     }
 
     private func attributesProblem(_ info: JSONValue) -> CommandError? {
-        guard isStrict, let attributes = Self.present(info["routingAttributes"]) else { return nil }
+        guard isStrict, let attributes = info["routingAttributes"]?.unlessNull else { return nil }
         var isMap = attributes.kind == .object
         attributes.forEachMember { _, value in
             isMap = value.kind == .string
@@ -110,7 +105,7 @@ struct PayloadRules {
 
     private func cancelReasonProblem(_ root: JSONValue) -> CommandError? {
         // The reference writes these in capitals, the OpenAPI description does not.
-        guard isStrict, let value = Self.present(root["cancelReason"]) else { return nil }
+        guard isStrict, let value = root["cancelReason"]?.unlessNull else { return nil }
         if let text = value.string, Self.cancelReasons.contains(where: text.isSame) { return nil }
         return CommandError(
             .cancelReasonMalformed, code: SalesforceCode.parameters,

@@ -36,7 +36,7 @@ extension DecodingRules {
 extension ReplyPattern {
     /// The broker's own queues (`amq.…`) are matched only by a pattern that names them as such, and those of direct
     /// reply-to only by ``directReplyTo``.
-    func matches(_ queue: String) -> Bool {
+    package func matches(_ queue: String) -> Bool {
         let isDirect = queue.utf8.starts(with: "amq.rabbitmq.".utf8)
         switch self {
         case .directReplyTo:

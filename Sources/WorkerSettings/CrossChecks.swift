@@ -318,14 +318,6 @@ struct CrossChecks {
 }
 
 extension ReplyPattern {
-    fileprivate func matches(_ queue: String) -> Bool {
-        switch self {
-        case .directReplyTo: queue.hasPrefix("amq.rabbitmq.reply-to")
-        case .queue(let name): name == queue
-        case .prefix(let prefix): queue.hasPrefix(prefix)
-        }
-    }
-
     fileprivate var shown: String {
         switch self {
         case .directReplyTo: "amq.rabbitmq.reply-to"

@@ -221,8 +221,3 @@ enum CallRules {
         return id
     }
 }
-
-extension JSONValue {
-    /// `nil` for JSON's null: the API's clients write absent fields so.
-    fileprivate var unlessNull: JSONValue? { kind == .null ? nil : self }
-}
