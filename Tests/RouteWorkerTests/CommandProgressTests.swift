@@ -331,7 +331,7 @@ import Testing
             progress.recorded(.lost, result) == .claim
         else { return nil }
         let again = progress.claimRequest(at(70))
-        #expect(again.nonce == nonce && progress.holdsResult)
+        #expect(again.nonce == nonce && progress.mustClaim)
         #expect(again.callsMade == CallsMade(attempts: 1, mayHaveTakenEffect: true))
         #expect(again.untoldCalls.map(\.end) == [.answered(status: 202)])
         return (progress, result)
@@ -341,7 +341,7 @@ import Testing
         var (progress, result) = try #require(lateSuccess())
         let again = claim(2, attempts: 1, mayHaveTakenEffect: true)
         #expect(progress.claimed(.acquired(again), askedAt: at(70), now: at(70)) == .record(again, result))
-        #expect(!progress.holdsResult && progress.claimRequest(at(71)).callsMade == nil)
+        #expect(!progress.mustClaim && progress.claimRequest(at(71)).callsMade == nil)
         #expect(progress.telling(again).calls.isEmpty)
         #expect(progress.recorded(.held, result) == .end(Ending(result: result, duplicate: false, replay: 0)))
     }
@@ -396,10 +396,29 @@ import Testing
     @Test mutating func aClaimAskedForAgainAfterAStoreErrorKeepsItsNonce() {
         var progress = progress()
         let first = progress.claimRequest(at(0))
-        _ = progress.storeBackoff(using: &random)
+        _ = progress.notClaimed(using: &random)
         #expect(progress.claimRequest(at(1)) == first)
         _ = progress.claimed(.inProgress(.seconds(1)), askedAt: at(1), now: at(1))
-        #expect(progress.claimRequest(at(2)).nonce != first.nonce)
+        _ = progress.claimed(.inProgress(.seconds(1)), askedAt: at(2), now: at(2))
+        #expect(progress.claimRequest(at(3)).nonce != first.nonce)
+    }
+
+    /// Whoever has the command next could not tell it from one under which a call was begun.
+    @Test mutating func aClaimInDoubtIsGivenBackBeforeAnythingElse() {
+        var progress = progress()
+        let first = progress.claimRequest(at(0))
+        #expect(!progress.mustClaim)
+        guard case .wait = progress.notClaimed(using: &random) else { Issue.record("not asked again"); return }
+        #expect(progress.mustClaim)
+        let release = Release.forRetry(attempts: 0, mayHaveTakenEffect: false)
+        #expect(
+            progress.claimed(.acquired(claim()), askedAt: at(1), now: at(1))
+                == .release(claim(), release, then: .claim))
+        #expect(!progress.mustClaim)
+        // What was asked for first may still come about.
+        #expect(progress.claimRequest(at(2)).nonce == first.nonce)
+        #expect(progress.claimed(.acquired(claim(3)), askedAt: at(2), now: at(2)) == .call(timeout: .seconds(10)))
+        #expect(progress.claimRequest(at(3)).nonce != first.nonce)
     }
 
     @Test mutating func anExpiredDeleteLeavesNoMark() {

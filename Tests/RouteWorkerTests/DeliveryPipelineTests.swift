@@ -259,6 +259,23 @@ import Testing
         }
     }
 
+    /// The store had given the claim, which nobody could tell from one under which a call was begun.
+    @Test func aClaimThatTheWorkerDoesNotKnowOfIsNoInterruptedCall() async {
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failures: 1)
+        await PipelineStage.run(store: store) { stage in
+            store.whenClaimFails {
+                stage.pipeline.receive(
+                    .subscriptionLost(queue: PipelineStage.queue, generation: 1, .connectionLost("by the test")))
+                stage.pipeline.receive(.subscribed(queue: PipelineStage.queue, generation: 2))
+                stage.deliver(PipelineStage.delivery(1, generation: 2, redelivered: true))
+            }
+            stage.deliver(PipelineStage.delivery(1))
+            _ = await stage.settled(1)
+            #expect(stage.api.calls.count == 1)
+            #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["succeeded"])
+        }
+    }
+
     /// Its own claim, which it could not give back, is no interrupted call.
     @Test func aClaimThatCouldNotBeGivenBackHoldsNobodyUp() async {
         let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failedReleases: 1)

@@ -11,6 +11,7 @@ final class FailingStore: IdempotencyStore {
     nonisolated(unsafe) private var claims: Int  // only reached with the lock held
     nonisolated(unsafe) private var records: Int  // likewise
     nonisolated(unsafe) private var releases: Int  // likewise
+    nonisolated(unsafe) private var whenClaimFails: () -> Void = {}  // likewise
 
     /// - Parameter failedReleases: so many of them never happen.
     init(_ store: any IdempotencyStore, failures: Int = 0, failedReleases: Int = 0) {
@@ -22,6 +23,9 @@ final class FailingStore: IdempotencyStore {
 
     private static let away = StoreError.unavailable("scripted")
 
+    /// What happens together with the next failures.
+    func whenClaimFails(_ body: @escaping @Sendable () -> Void) { lock.withLock { whenClaimFails = body } }
+
     func claim(_ request: ClaimRequest) async throws(StoreError) -> ClaimResult {
         let left = lock.withLock {
             claims -= 1
@@ -29,6 +33,7 @@ final class FailingStore: IdempotencyStore {
         }
         guard left >= 0 else { return try await store.claim(request) }
         if left % 2 == 0 { _ = try await store.claim(request) }
+        lock.withLock { whenClaimFails }()
         throw Self.away
     }
 

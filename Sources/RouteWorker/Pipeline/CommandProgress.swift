@@ -82,15 +82,20 @@ struct CommandProgress {
     private var lastStatus: Int?
     private var lastResponse: APIResponse?
 
-    /// Changes with every wish to call, and not when the same wish is repeated because the store failed.
+    /// Changes with every wish to call, and not while it is the same wish: when asked again because the store failed, nor
+    /// after a claim in doubt was given back, since the store may do late what it was asked for before.
     private var nonce: UInt64
     /// That of the claim held last.
     private var claimNonce: UInt64
     /// What the command ended with when its lease ran out before that could be recorded.
     private var unrecorded: CommandResult?
+    /// Whether the store may have given a claim and could not say so.
+    private var isInDoubt = false
 
-    /// Whether a result is known that nobody else knows: then claiming goes on without a channel to acknowledge on.
-    var holdsResult: Bool { unrecorded != nil }
+    /// Whether claiming goes on without a channel to acknowledge on, and without the org's leave to call: a result is known
+    /// that nobody else knows, or a claim may stand under which no call was begun, which nobody else could tell from one
+    /// that was interrupted.
+    var mustClaim: Bool { unrecorded != nil || isInDoubt }
 
     /// - Parameter nonce: random, so that no other delivery's claims are taken for this one's.
     init(command: RouteCommand, policy: OrgPolicy, delivery: Context, nonce: UInt64) {
@@ -132,7 +137,8 @@ struct CommandProgress {
         if startedAt == nil { startedAt = now.uptime }
         leaseEnds = askedAt.uptime + delivery.lease
         claimNonce = nonce
-        nonce &+= 1
+        if !isInDoubt { nonce &+= 1 }
+        defer { isInDoubt = false }
         notes.told(with: result)
         if let step = recordLate(under: result) { return step }
         switch result {
@@ -165,6 +171,12 @@ struct CommandProgress {
             mayHaveTakenEffect = true
             return proceed(now, despiteUnknownEffect: mayCallAgainAfterUnknownEffect)
         }
+    }
+
+    /// The store could not answer. Whatever became of the claim, it is settled before anything else is done with the command.
+    mutating func notClaimed(using generator: inout some RandomNumberGenerator) -> Step {
+        isInDoubt = true
+        return .wait(storeBackoff(using: &generator))
     }
 
     /// A claim was given back, or was not the newest any more.
@@ -358,7 +370,8 @@ struct CommandProgress {
             timeout = min(timeout, deadline - now.wall)
         }
         let leaseLeft = leaseEnds - now.uptime - Self.leaseMargin
-        guard leaseLeft >= min(timeout, policy.minimumCallTime) else { return release(then: .claim) }
+        // A claim that was in doubt was asked for whether there may be a call or not.
+        guard !isInDoubt, leaseLeft >= min(timeout, policy.minimumCallTime) else { return release(then: .claim) }
         timeout = min(timeout, leaseLeft)
         notes.begins(now, isClearing: mustClear)
         return mustClear ? .clear(timeout: timeout) : .call(timeout: timeout)

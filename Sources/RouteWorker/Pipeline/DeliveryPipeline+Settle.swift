@@ -75,8 +75,7 @@ extension DeliveryPipeline {
         while true {
             switch step {
             case .claim:
-                // A result that only waits to be recorded needs neither a channel nor its org's leave to call.
-                if !progress.holdsResult {
+                if !progress.mustClaim {
                     guard mayGoOn(work) else { return .left }
                     switch pass(command, work, maySetAside: mayPark, isBeyondLimit: isBeyondLimit, &pacing) {
                     case .go: break
@@ -119,7 +118,7 @@ extension DeliveryPipeline {
                     step = progress.claimed(result, askedAt: askedAt, now: moment())
                 } catch {
                     logger.error("cannot claim", metadata: command.metadata(error))
-                    step = .wait(progress.storeBackoff(using: &generator))
+                    step = progress.notClaimed(using: &generator)
                 }
             case .call(let timeout):
                 let result = await call(command, timeout)
@@ -169,7 +168,7 @@ extension DeliveryPipeline {
                     }
                 }
             case .wait(let duration):
-                if progress.holdsResult {
+                if progress.mustClaim {
                     guard !isDraining else { return .left }
                     await pause(duration, ticket, work)
                 } else {
