@@ -139,8 +139,7 @@ import Testing
             stage.deliver(
                 PipelineStage.delivery(2, request: 2, issuedAt: now + .milliseconds(1)),
                 PipelineStage.delivery(3, command: "delete", request: 3, issuedAt: now + .milliseconds(2)))
-            // Whatever was delivered has been taken before the actor answers.
-            _ = await stage.pipeline.load
+            await stage.taken()
             api.letGo()
             _ = await stage.settled(3)
             #expect(
@@ -218,7 +217,7 @@ import Testing
                 PipelineStage.delivery(1, generation: 2, request: 1, redelivered: true),
                 PipelineStage.delivery(2, generation: 2, request: 2, redelivered: true))
             // Whatever was told has been taken before the actor answers.
-            _ = await stage.pipeline.load
+            await stage.taken()
             api.letGo()
             // The stale receipt may be handed over too: the consumer drops it.
             let settled = await stage.settled(3)
@@ -256,6 +255,32 @@ import Testing
             #expect(await stage.settled(1) == [.ack(PipelineStage.receipt(1))])
             #expect(stage.api.calls.count == 1)
             #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["succeeded"])
+        }
+    }
+
+    @Test func aResultIsRecordedBeforeADrainEndsAlsoWhereTheStoreFailsForAWhile() async {
+        let api = ScriptedAPI()
+        api.hold()
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failures: 3)
+        await PipelineStage.run(api: api, store: store) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            await api.waitForCalls(1)
+            async let drained = stage.pipeline.drain(within: .seconds(60))
+            while await !stage.pipeline.isDraining { await Task.yield() }
+            api.letGo()
+            #expect(await drained)
+            #expect(stage.publisher.messages(to: results).map { $0.header("Outcome") } == ["succeeded"])
+        }
+    }
+
+    @Test func aStoreThatIsAwayHoldsUpNoDrainForLongerThanItMayTake() async {
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failures: .max)
+        await PipelineStage.run(store: store) { stage in
+            let (failures, failed) = AsyncStream<Void>.makeStream()
+            store.whenClaimFails { failed.yield() }
+            stage.deliver(PipelineStage.delivery(1))
+            for await _ in failures { break }
+            #expect(await !stage.pipeline.drain(within: .milliseconds(50)))
         }
     }
 
@@ -299,7 +324,7 @@ import Testing
                 PipelineStage.delivery(2, request: 2, issuedAt: now + .milliseconds(1)),
                 PipelineStage.delivery(
                     3, command: "delete", request: 3, issuedAt: now + .milliseconds(2), deadline: now + .seconds(30)))
-            _ = await stage.pipeline.load
+            await stage.taken()
             api.letGo()
             _ = await stage.settled(3)
             #expect(

@@ -148,9 +148,9 @@ extension DeliveryPipeline {
                     step = progress.recorded(fencing, result)
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
-                    // since losing it makes the command `unknown`; once more when the worker drains.
+                    // since losing it makes the command `unknown`.
                     logger.error("cannot record", metadata: command.metadata(error))
-                    guard !isDraining else { return .left }
+                    guard !isCutOff else { return .left }
                     await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
@@ -161,7 +161,7 @@ extension DeliveryPipeline {
                     logger.error("cannot release a claim", metadata: command.metadata(error))
                     // Whoever has the command next (from a parking queue, after this channel, by a replay) would wait for
                     // the lease and take it for interrupted: keep trying, as with a result.
-                    if isDraining {
+                    if isCutOff {
                         step = next
                     } else {
                         await pause(progress.storeBackoff(using: &generator), ticket, work)
@@ -169,7 +169,7 @@ extension DeliveryPipeline {
                 }
             case .wait(let duration):
                 if progress.mustClaim {
-                    guard !isDraining else { return .left }
+                    guard !isCutOff else { return .left }
                     await pause(duration, ticket, work)
                 } else {
                     // Who is woken to look at the gate waits on where that has not closed.

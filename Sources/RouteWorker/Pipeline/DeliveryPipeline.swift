@@ -149,8 +149,8 @@ public actor DeliveryPipeline {
         }
     }
 
-    /// Starts nothing new and lets what was started finish. What waits between two attempts is left to the broker, which
-    /// delivers it again when the channel closes.
+    /// Starts nothing new and lets what was started finish, which includes that the store knows of it. What waits between two
+    /// attempts is left to the broker, which delivers it again when the channel closes.
     ///
     /// - Returns: whether nothing was left under way before `limit` was over.
     public func drain(within limit: Duration) async -> Bool {
@@ -160,8 +160,7 @@ public actor DeliveryPipeline {
             orgs[org]!.alarm?.scheduled.cancel()
             orgs[org]!.alarm = nil
         }
-        for ticket in Array(sleepers.keys) { wake(ticket) }
-        pump()
+        wakeSleepers { _ in true }
         return await withCheckedContinuation { waiter in
             // Asked only here: the last delivery may have left while the caller's task came back to this actor.
             guard !lanes.isIdle else { return waiter.resume(returning: true) }
@@ -173,6 +172,9 @@ public actor DeliveryPipeline {
     }
 
     public var isDraining: Bool { lanes.isClosed }
+
+    /// Whether a drain has taken too long: what still tries to tell the store something gives up.
+    private(set) var isCutOff = false
 
     /// From now on deliveries are read and worked on by these, and orgs in trouble are probed at once. What was delivered
     /// before keeps what was read of it; what was started keeps its policy.
@@ -348,8 +350,12 @@ public actor DeliveryPipeline {
     }
 
     private func endDrain(_ isComplete: Bool) {
-        drainWaiter?.resume(returning: isComplete)
+        guard let waiter = drainWaiter else { return }
         drainWaiter = nil
+        waiter.resume(returning: isComplete)
+        guard !isComplete else { return }
+        isCutOff = true
+        wakeSleepers { _ in true }
     }
 
     // MARK: Waiting
