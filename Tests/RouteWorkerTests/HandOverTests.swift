@@ -171,6 +171,7 @@ import Testing
             _ = await stage.takeOver(generation: 2)
             stage.deliver(
                 PipelineStage.delivery(1, generation: 2), PipelineStage.delivery(2, generation: 2, request: 2))
+            await stage.taken()
             #expect(await stage.pipeline.load.waiting == 2)
             api.letGo()
             // That of the first delivery comes to nobody.

@@ -234,6 +234,9 @@ struct PipelineStage: Sendable {
 
     func deliver(_ deliveries: Delivery...) { pipeline.receive(.deliveries(deliveries)) }
 
+    /// Returns once what was delivered before has been taken: calls of the actor may come to the loop ahead of it.
+    func taken() async { await withCheckedContinuation { taken in pipeline.loop.execute { taken.resume() } } }
+
     /// The next `count` settlements.
     func settled(_ count: Int) async -> [Settlement] {
         var all: [Settlement] = []
