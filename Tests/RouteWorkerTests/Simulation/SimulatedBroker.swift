@@ -113,14 +113,20 @@ final class SimulatedConsumer: @unchecked Sendable {
 
     private let world: SimulatedWorld
     private var broker: SimulatedBroker { world.broker }
-    private let tell: (ConsumerEvent) -> Void
+    private let hear: (ConsumerEvent) -> Void
     private var slots: [String: Slot] = [:]
     private var locks: Set<String> = []
     private var requests: [() -> Void] = []
     private var isClosed = false
+    /// What its worker does not hear of for now.
+    private var unheard: [ConsumerEvent]?
 
-    init(_ world: SimulatedWorld, tell: @escaping (ConsumerEvent) -> Void) {
-        (self.world, self.tell) = (world, tell)
+    init(_ world: SimulatedWorld, hear: @escaping (ConsumerEvent) -> Void) {
+        (self.world, self.hear) = (world, hear)
+    }
+
+    private func tell(_ event: ConsumerEvent) {
+        if unheard == nil { hear(event) } else { unheard!.append(event) }
     }
 
     /// The queues that it has, or wants to have, a channel on.
@@ -178,6 +184,18 @@ final class SimulatedConsumer: @unchecked Sendable {
 
     // MARK: Faults
 
+    /// Its process was stopped.
+    func suspend() { unheard = [] }
+
+    /// Its thread may be later than the worker's in finding out what has happened meanwhile.
+    func wake() {
+        world.after(0...200) {
+            let unheard = self.unheard ?? []
+            self.unheard = nil
+            for event in unheard { self.hear(event) }
+        }
+    }
+
     func loseChannel(of queue: String) {
         guard slots[queue]?.channel != nil else { return }
         close(queue)
@@ -209,6 +227,7 @@ final class SimulatedConsumer: @unchecked Sendable {
         let slot = slots[queue]!
         world.after(delay) {
             guard !self.isClosed, self.slots[queue] === slot, slot.channel == nil else { return }
+            if self.unheard != nil { return self.openSoon(queue, 10...2000) }
             self.broker.declare(queue)
             slot.generation = self.broker.nextGeneration()
             slot.channel = Channel(slot.generation, prefetch: slot.prefetch, tell: self.tell)

@@ -5,6 +5,7 @@ import AMQPMessage
 import IdempotencyStore
 import InteractionAPI
 import LoopSupport
+import NIOCore
 import RoutingContract
 
 @testable import RouteWorker
@@ -13,6 +14,7 @@ import RoutingContract
 final class SimulatedWorker: @unchecked Sendable {
     let number: Int
     let world: SimulatedWorld
+    let loop: SimulatedLoop
     private(set) var pipeline: DeliveryPipeline!
     private let settings: PipelineSettings
     private let orgs: [KnownOrg]
@@ -27,30 +29,34 @@ final class SimulatedWorker: @unchecked Sendable {
     private(set) var isDead = false
     private(set) var isDraining = false
     private(set) var hasEnded = false
+    /// When it was woken last, and when its clock went on again after it had stood.
+    private(set) var wokeAt: Duration = .zero
+    private(set) var stoodUntil: Duration?
     private(set) var callsAtOnce: [OrgID: Int] = [:]
 
     init(_ number: Int, _ world: SimulatedWorld, _ settings: PipelineSettings, orgs: [KnownOrg]) {
         (self.number, self.world, self.settings, self.orgs) = (number, world, settings, orgs)
-        note(settings.policies)
-        let ports = Ports(worker: self)
+        loop = SimulatedLoop(world.loop)
+        let ports = SimulatedPorts(worker: self)
         pipeline = DeliveryPipeline(
-            settings: settings, loop: world.loop,
+            settings: settings, loop: loop,
             decoder: CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory(orgs)), store: ports,
             api: ports, publisher: ports, directReplies: ports, log: PipelineStage.log, wallClock: { world.wall })
+        note(settings.policies)
         main = SimulatedConsumer(world) { [unowned self] event in
             pipeline.receive(event)
-            receive(event)
+            loop.execute { self.receive(event) }
         }
         lots = SimulatedConsumer(world) { [unowned self] in pipeline.receive($0) }
     }
 
     private func task(_ body: @escaping @Sendable () async -> Void) {
-        Task(executorPreference: LoopExecutor.of(world.loop)) { await body() }
+        Task(executorPreference: LoopExecutor.of(loop)) { await body() }
     }
 
     func start() {
         let seed = world.random.next()
-        let ports = Ports(worker: self)
+        let ports = SimulatedPorts(worker: self)
         task { [self] in
             await pipeline.seed(seed)
             await pipeline.park(in: ports)
@@ -78,7 +84,7 @@ final class SimulatedWorker: @unchecked Sendable {
         for queue in settings.queues where wanted.contains(queue.name) {
             if let lock = queue.lock, world.broker.holders[lock] == nil { main.acquire(lock) }
         }
-        world.after(300...700) { self.seekLocks() }
+        loop.scheduleTask(in: .milliseconds(Int64(world.chosen(300...700)))) { self.seekLocks() }
     }
 
     private func receive(_ event: ConsumerEvent) {
@@ -113,16 +119,20 @@ final class SimulatedWorker: @unchecked Sendable {
 
     /// Operators have said something.
     func obey() {
-        let controls = world.controls
-        pipeline.assumeIsolated { $0.use(controls) }
+        loop.execute { [self] in
+            let controls = world.controls
+            pipeline.assumeIsolated { $0.use(controls) }
+        }
     }
 
     /// The configuration was read again.
     func reload(_ policies: [OrgID: OrgPolicy]) {
         note(policies)
         let decoder = CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory(orgs))
-        pipeline.assumeIsolated {
-            $0.replaceOrgs(decoder: decoder, queueDefaults: settings.queues.map(\.defaults), policies: policies)
+        loop.execute { [self] in
+            pipeline.assumeIsolated {
+                $0.replaceOrgs(decoder: decoder, queueDefaults: settings.queues.map(\.defaults), policies: policies)
+            }
         }
     }
 
@@ -131,6 +141,26 @@ final class SimulatedWorker: @unchecked Sendable {
     }
 
     // MARK: Ends
+
+    /// Its process is stopped for a while.
+    ///
+    /// - Parameter clockStands: as that of a machine which is stopped with it.
+    func suspend(for milliseconds: Int64, clockStands: Bool) {
+        world.transcript("\(number) is suspended for \(milliseconds) ms\(clockStands ? ", its clock, too" : "")")
+        world.witness.isGone(number)
+        loop.suspend()
+        main.suspend()
+        lots.suspend()
+        world.after(milliseconds...milliseconds) { [self] in
+            world.transcript("\(number) is woken")
+            world.witness.wakes()
+            wokeAt = world.uptime
+            if clockStands { stoodUntil = wokeAt }
+            main.wake()
+            lots.wake()
+            loop.wake(clockStood: clockStands)
+        }
+    }
 
     func drain() {
         isDraining = true
@@ -145,17 +175,17 @@ final class SimulatedWorker: @unchecked Sendable {
 
     func die() {
         world.transcript("end of \(number)")
+        if !isDraining { world.witness.isGone(number) }
         isDead = true
+        loop.end()
         main.die()
         lots.die()
     }
 
-    func hangIfDead() async { if isDead { await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in } } }
-
     // MARK: Looking
 
     func look() {
-        world.seen.formUnion(pipeline.assumeIsolated { $0.orgs.values.map { "\($0.gate.state)" } })
+        world.witness.seen.formUnion(pipeline.assumeIsolated { $0.orgs.values.map { "\($0.gate.state)" } })
     }
 
     /// What is left of anything once there is nothing to do.
@@ -181,7 +211,7 @@ final class SimulatedWorker: @unchecked Sendable {
 
     func begins(_ org: OrgID) {
         callsAtOnce[org, default: 0] += 1
-        let isTurning = world.turned[org].map { world.uptime - $0 < .seconds(20) } ?? false
+        let isTurning = world.turned[org].map { world.uptime - max($0, wokeAt) < .seconds(20) } ?? false
         if !isTurning, callsAtOnce[org]! > mostCalls[org]! {
             world.violated("\(callsAtOnce[org]!) calls of \(org) at once, of \(mostCalls[org]!)")
         }
@@ -189,129 +219,8 @@ final class SimulatedWorker: @unchecked Sendable {
     }
 
     func ends(_ org: OrgID) { callsAtOnce[org]! -= 1 }
-
-    /// The outside as one worker reaches it. A dead one gets no answer any more.
-    private struct Ports: RoutingAPI, MessagePublisher, BestEffortPublisher, IdempotencyStore, ParkingLots {
-        let worker: SimulatedWorker
-        private var world: SimulatedWorld { worker.world }
-
-        func perform(_ command: RouteCommand, timeout: Duration) async -> CallResult {
-            await worker.hangIfDead()
-            let result: CallResult
-            if let number = command.number {
-                worker.begins(command.key.org)
-                result = await world.call(command, number: number, of: worker.number, timeout: timeout)
-                worker.ends(command.key.org)
-            } else {
-                result = await world.answer(command.key.org, timeout)
-            }
-            await worker.hangIfDead()
-            return result
-        }
-
-        func publish(_ messages: [OutgoingMessage], timeout: Duration) async -> [PublishOutcome] {
-            await world.lag(0...10)
-            await worker.hangIfDead()
-            var outcomes: [PublishOutcome] = []
-            worker.look()
-            for message in messages {
-                let fails = world.fails()
-                if fails, Bool.random(using: &world.random) {
-                    outcomes.append(.nacked)
-                } else if world.broker.put(message.message, in: message.routingKey) {
-                    world.published(message)
-                    outcomes.append(fails ? .failed(.timeout("by the test")) : .confirmed)
-                } else {
-                    outcomes.append(.returned(code: 312, text: "NO_ROUTE"))
-                }
-            }
-            await world.lag(0...10)
-            await worker.hangIfDead()
-            return outcomes
-        }
-
-        func publishBestEffort(_ message: OutgoingMessage) {}
-
-        private func ask(_ operation: StoreOperation) async throws(StoreError) -> StoreReply {
-            await world.lag(0...8)
-            await worker.hangIfDead()
-            let fails = world.fails()
-            if fails, Bool.random(using: &world.random) { throw .unavailable("by the test") }
-            let reply = try await world.backend.run([operation])[0]
-            if case (.claim(let request), .claim(let result)) = (operation, reply) {
-                world.claimed(result, request, by: worker.number)
-            }
-            await world.lag(0...8)
-            await worker.hangIfDead()
-            if fails { throw .unavailable("by the test") }
-            return reply
-        }
-
-        func claim(_ request: ClaimRequest) async throws(StoreError) -> ClaimResult {
-            guard case .claim(let result) = try await ask(.claim(request)) else { preconditionFailure() }
-            return result
-        }
-
-        func record(_ result: CommandResult, for claim: Claim) async throws(StoreError) -> Fencing {
-            guard case .fencing(let fencing) = try await ask(.record(result, claim)) else { preconditionFailure() }
-            return fencing
-        }
-
-        func release(_ claim: Claim, as release: Release) async throws(StoreError) -> Fencing {
-            guard case .fencing(let fencing) = try await ask(.release(claim, release)) else { preconditionFailure() }
-            return fencing
-        }
-
-        func mark(_ request: ClaimRequest) async throws(StoreError) { _ = try await ask(.mark(request)) }
-        func purge(limit: Int) async throws(StoreError) -> Int { 0 }
-        func close() async {}
-
-        func prepare(_ lot: String) async -> ParkingReadiness {
-            await world.delay(5...40)
-            await worker.hangIfDead()
-            if world.refusesLots { return .refused("by the test") }
-            if world.fails() { return .failed("by the test") }
-            world.broker.declare(lot)
-            return .ready
-        }
-
-        func messages(in lots: [String]) async -> [String: Int]? {
-            await world.delay(2...20)
-            if world.fails() { return nil }
-            let found = world.broker.queues.filter { lots.contains($0.key) && !world.isAbsent($0.key) }
-                .mapValues(\.stored.count)
-            await world.delay(2...20)
-            await worker.hangIfDead()
-            return found
-        }
-
-        func areEmpty(_ lots: [String]) async -> Bool {
-            worker.look()
-            await world.delay(2...20)
-            let areEmpty = lots.allSatisfy { lot in
-                world.broker.queues[lot].map { $0.stored.isEmpty && !$0.channels.isEmpty } ?? true
-            }
-            await world.delay(2...20)
-            await worker.hangIfDead()
-            return areEmpty && !world.fails()
-        }
-
-        func subscribe(_ lot: String, prefetch: UInt16, lock: String?) {
-            (lock == nil ? worker.lots : worker.main).subscribe(lot, prefetch: Int(prefetch), lock: lock)
-        }
-
-        func unsubscribe(_ lot: String, lock: String?) { (lock == nil ? worker.lots : worker.main).unsubscribe(lot) }
-        func settle(_ batch: [Settlement]) { worker.lots.settle(batch) }
-    }
 }
 
 extension DeliveryPipeline {
     fileprivate func seed(_ seed: UInt64) { generator = SeededGenerator(seed: seed) }
-}
-
-extension RouteCommand {
-    /// Of a command of the test; probes have none.
-    fileprivate var number: Int? {
-        conversation.contains("-org") ? Int(key.request.description.suffix(12)) : nil
-    }
 }

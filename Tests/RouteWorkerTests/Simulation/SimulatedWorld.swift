@@ -1,10 +1,11 @@
-// What surrounds the workers of a simulation: its clock and chance, the broker, the store, Salesforce, and what they saw.
+// What surrounds the workers of a simulation: its clock and chance, the broker, the store, Salesforce, and their troubles.
 
 import AMQP
 import AMQPMessage
 import FleetControls
 import IdempotencyStore
 import InteractionAPI
+import LoopSupport
 import NIOCore
 import NIOEmbedded
 import RoutingContract
@@ -28,11 +29,14 @@ final class SimulatedWorld: @unchecked Sendable {
     static let deadLetters = "routing.dead-letters"
     /// Where commands are handed on to.
     static let elsewhere = "elsewhere"
+    /// Long enough for what is under way between the store and the call.
+    static let oneTurn: Duration = .seconds(1)
 
     let loop = EmbeddedEventLoop()
     var random: SeededGenerator
     private(set) lazy var broker = SimulatedBroker(self)
-    private(set) lazy var backend = InMemoryStoreBackend(clock: StoreClock { [unowned self] in wall })
+    private(set) lazy var witness = SimulationWitness(self)
+    private lazy var backend = InMemoryStoreBackend(clock: StoreClock { [unowned self] in wall })
     var troubles: [Trouble] = []
     /// When a queue is away.
     var absences: [(queue: String, from: Duration, to: Duration)] = []
@@ -44,25 +48,18 @@ final class SimulatedWorld: @unchecked Sendable {
     /// When operators last changed what is done with an org's commands: what was started then, when none was called, may have
     /// been more than the org's limit.
     var turned: [OrgID: Duration] = [:]
+    /// Since when an org must not be called.
+    var closed: [OrgID: Duration] = [:]
     /// Of a hundred operations of publisher, store and parking, so many fail until ``calmAt``.
     var faultPercent = 0
     var calmAt: Duration = .zero
     /// Whether the calls of a conversation have to come in the order of its commands.
     var keepsOrder = true
+    /// Whether a route of unknown effect may be called again.
+    var mayRepeat = false
 
     private(set) var violations: [String] = []
     private(set) var lines: [String] = []
-    private var underWay: [ConversationKey: Int] = [:]
-    private var lastCalled: [ConversationKey: Int] = [:]
-    private var effects: [RequestID: Int] = [:]
-    /// Whose the newest claim of each command is, and whether it was called under.
-    private var claims: [RequestID: (worker: Int, isUsed: Bool)] = [:]
-    private(set) var outcomes: [String: Set<String>] = [:]
-    private(set) var handedOn: Set<String> = []
-    /// The commands of the test by their RequestIds.
-    var commands: [String: (number: Int, conversation: ConversationKey)] = [:]
-    /// Outcomes, and states of gates, that came about.
-    var seen: Set<String> = []
 
     init(seed: UInt64) { random = SeededGenerator(seed: seed) }
 
@@ -76,6 +73,10 @@ final class SimulatedWorld: @unchecked Sendable {
         transcript("VIOLATION \(rule)")
     }
 
+    // MARK: Time and chance
+
+    func chosen(_ range: ClosedRange<Int>) -> Int { .random(in: range, using: &random) }
+
     func after(_ milliseconds: ClosedRange<Int64>, _ body: @escaping () -> Void) {
         nonisolated(unsafe) let body = body
         let delay = TimeAmount.milliseconds(.random(in: milliseconds, using: &random))
@@ -86,50 +87,52 @@ final class SimulatedWorld: @unchecked Sendable {
         await withCheckedContinuation { waiter in after(milliseconds) { waiter.resume() } }
     }
 
+    /// Begins what goes on whatever becomes of the worker that asked for it.
+    @discardableResult
+    func begin<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> Task<Value, Never> {
+        Task(executorPreference: LoopExecutor.of(loop)) { await body() }
+    }
+
+    func there<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) async -> Value {
+        await begin(body).value
+    }
+
+    // MARK: Trouble
+
     /// Time of the publisher or the store.
     func lag(_ milliseconds: ClosedRange<Int64>) async {
         let isSlow = slowness.contains { $0.from <= uptime && uptime < $0.to }
-        await delay(isSlow && Int.random(in: 0..<4, using: &random) == 0 ? 0...14_000 : milliseconds)
+        await delay(isSlow && chosen(0...3) == 0 ? 0...14_000 : milliseconds)
     }
 
     func isAbsent(_ queue: String) -> Bool {
         absences.contains { $0.queue == queue && $0.from <= uptime && uptime < $0.to }
     }
 
-    func fails() -> Bool { uptime < calmAt && Int.random(in: 0..<100, using: &random) < faultPercent }
+    func isClosed(to org: OrgID) -> Bool {
+        slowness.isEmpty && closed[org].map { uptime - $0 > Self.oneTurn } ?? false
+    }
 
-    // MARK: What is seen
+    func fails() -> Bool { uptime < calmAt && chosen(0...99) < faultPercent }
+
+    // MARK: Salesforce
 
     /// A call for a command of the test.
-    func call(_ command: RouteCommand, number: Int, of worker: Int, timeout: Duration) async -> CallResult {
-        let (conversation, request) = (command.conversationKey, command.key.request)
-        transcript("call \(number) of \(command.conversation) by \(worker)")
-        if keepsOrder {
-            if underWay[conversation, default: 0] > 0 {
-                violated("two calls at a time for \(conversation.conversation)")
-            }
-            if let last = lastCalled[conversation], last > number { violated("call \(number) after \(last)") }
-        }
-        if claims[request].map({ $0.worker == worker && !$0.isUsed }) != true {
-            violated("no claim for call \(number)")
-        }
-        claims[request]?.isUsed = true
-        lastCalled[conversation] = number
-        underWay[conversation, default: 0] += 1
+    func call(_ command: RouteCommand, timeout: Duration, by worker: SimulatedWorker) async -> CallResult {
+        guard let number = witness.number(of: command) else { return await answer(command.key.org, timeout) }
+        let call = witness.calls(command, number: number, timeout: timeout, by: worker)
         let result = await answer(command.key.org, timeout)
         switch result {
-        case .answered(let answer) where answer.status == 202: effects[request, default: 0] += 1
-        case .effectUnknown: effects[request, default: 0] += Int.random(in: 0...1, using: &random)
-        case .answered, .notSent: break
+        case .answered(let answer):
+            witness.ends(call, number: number, tookEffect: answer.status == 202, isKnown: true)
+        case .effectUnknown: witness.ends(call, number: number, tookEffect: chosen(0...1) == 0, isKnown: false)
+        case .notSent: witness.ends(call, number: number, tookEffect: false, isKnown: true)
         }
-        if command.key.kind == .route, effects[request, default: 0] > 1 { violated("two effects of \(number)") }
-        underWay[conversation]! -= 1
-        transcript("called \(number) of \(command.conversation) by \(worker)")
         return result
     }
 
     /// Also for probes.
-    func answer(_ org: OrgID, _ timeout: Duration) async -> CallResult {
+    private func answer(_ org: OrgID, _ timeout: Duration) async -> CallResult {
         let trouble = troubles.first { $0.org == org && $0.from <= uptime && uptime < $0.to }
         let latency = Int64.random(in: trouble?.latency ?? 5...200, using: &random)
         guard latency < timeout.wholeMilliseconds else {
@@ -140,37 +143,20 @@ final class SimulatedWorld: @unchecked Sendable {
         return trouble?.result ?? ScriptedAPI.accepted
     }
 
-    func claimed(_ result: ClaimResult, _ request: ClaimRequest, by worker: Int) {
-        switch result {
-        case .acquired, .interrupted, .superseded: claims[request.key.request] = (worker, false)
-        case .completed, .inProgress, .conflict: break
-        }
-    }
+    // MARK: The store
 
-    func published(_ message: OutgoingMessage) {
-        guard let request = message.message.header("RequestId") else { return }
-        if message.routingKey == Self.elsewhere { return handOn(request) }
-        guard [Self.results, Self.deadLetters].contains(message.routingKey),
-            let outcome = message.message.header("Outcome")
-        else { return }
-        seen.insert(outcome)
-        transcript("answer \(outcome) to \(request.suffix(4))")
-        outcomes[request, default: []].insert(outcome)
-        // What is too late binds nothing: delivered again, since its ack was lost, it may end otherwise.
-        let endings = outcomes[request]!.subtracting([Outcome.expired.rawValue])
-        if endings.count > 1 { violated("two endings of \(request): \(endings)") }
-    }
-
-    private func handOn(_ request: String) {
-        seen.insert("handed on")
-        transcript("handed on \(request.suffix(4))")
-        // What comes again, since its ack was lost, comes late.
-        guard handedOn.insert(request).inserted, outcomes[request] == nil, keepsOrder,
-            let (number, conversation) = commands[request]
-        else {
-            return
+    func store(_ operation: StoreOperation, for worker: Int? = nil) async -> StoreReply {
+        guard let reply = try? await backend.run([operation]).first else { preconditionFailure("it is never closed") }
+        if case (.claim(let request), .claim(let result)) = (operation, reply), let worker {
+            transcript("\(worker) claims \(request.key.request): \("\(result)".prefix { $0 != "(" })")
+            witness.claimed(result, request, by: worker)
         }
-        if let last = lastCalled[conversation], last > number { violated("\(number) handed on after \(last)") }
-        lastCalled[conversation] = number
+        return reply
+    }
+    /// What the store remembers.
+    func records(of keys: [CommandKey]) async -> [CommandKey: CommandRecord] {
+        var records: [CommandKey: CommandRecord] = [:]
+        for key in keys { if case .found(let record?) = await store(.find(key)) { records[key] = record } }
+        return records
     }
 }

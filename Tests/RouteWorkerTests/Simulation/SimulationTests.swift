@@ -31,9 +31,9 @@ struct Simulation {
     let kind: Kind
     let world: SimulatedWorld
     private let orgs: [KnownOrg]
+    private let unknownEffect: UnknownEffectPolicy
     private let settings: PipelineSettings
     private var workers: [SimulatedWorker] = []
-    private var requests: [String] = []
 
     init(seed: UInt64) {
         world = SimulatedWorld(seed: seed)
@@ -42,14 +42,16 @@ struct Simulation {
         orgs = (0...world.chosen(0...2)).map {
             KnownOrg(id: OrgID("00D00000000000\($0)")!, alias: "org\($0)", defaultContext: "P_C")
         }
+        unknownEffect = [.report, .report, .report, .retry, .clearThenRoute].randomElement(using: &world.random)!
         let prefetch = world.chosen(3...30)
         settings = PipelineSettings(
             worker: "simulated", concurrency: world.chosen(1...6),
             queues: (0...world.chosen(0...1)).map {
                 .init(name: "commands.\($0)", prefetch: prefetch, lock: kind == .partitioned ? "owner.\($0)" : nil)
             },
-            lease: .seconds(12), policies: Self.policies(of: orgs, world))
+            lease: .seconds(12), policies: Self.policies(of: orgs, unknownEffect, world))
         world.keepsOrder = kind != .shared
+        world.mayRepeat = settings.policies.values.contains { $0.unknownEffect != .report }
         world.faultPercent = [0, 0, 2, 10, 30].randomElement(using: &world.random)!
         world.calmAt = Self.troubled
         world.refusesLots = world.chosen(0...7) == 0
@@ -60,11 +62,14 @@ struct Simulation {
         }
     }
 
-    private static func policies(of orgs: [KnownOrg], _ world: SimulatedWorld) -> [OrgID: OrgPolicy] {
+    private static func policies(
+        of orgs: [KnownOrg], _ unknownEffect: UnknownEffectPolicy, _ world: SimulatedWorld
+    ) -> [OrgID: OrgPolicy] {
         var policies: [OrgID: OrgPolicy] = [:]
         for org in orgs {
             policies[org.id] = OrgPolicy(
                 callTimeout: .seconds(5), retry: RetryPolicy(attempts: world.chosen(2...8), budget: .seconds(60)),
+                unknownEffect: unknownEffect,
                 maximumConcurrency: [nil, 1, 2, 3].randomElement(using: &world.random)!,
                 rateLimit: world.chosen(0...4) == 0 ? 5 : nil,
                 parking: ParkingPolicy(
@@ -106,38 +111,39 @@ struct Simulation {
     }
 
     /// Each conversation has its queue, as in the partitioned topology, and its commands come in the order of their numbers.
-    private mutating func publish() {
+    /// Some come again, and some of those with another meaning.
+    private func publish() {
         let hasIssueTimes = Bool.random(using: &world.random)
         let conversations = world.chosen(1...4)
         var time: Int64 = 0
+        var earlier: [(key: CommandKey, place: Int, isValid: Bool)] = []
         for number in 1...world.chosen(5...90) {
             if world.chosen(0...4) == 0 { time += Int64(world.chosen(0...4000)) }
-            let org = orgs.randomElement(using: &world.random)!
-            let place = world.chosen(1...conversations)
-            let conversation = "c\(place)-\(org.alias)"
-            let queue = settings.queues[place % settings.queues.count].name
-            let request =
-                "6f1c2a3e-0d4b-4c5a-9e8f-" + String(repeating: "0", count: 12 - "\(number)".count) + "\(number)"
-            let isDelete = world.chosen(0...7) == 0
-            let isValid = world.chosen(0...19) != 0
+            var command = (
+                key: CommandKey(
+                    org: orgs.randomElement(using: &world.random)!.id,
+                    kind: world.chosen(0...7) == 0 ? .delete : .route,
+                    request: RequestID.random(using: &world.random)),
+                place: world.chosen(1...conversations), isValid: world.chosen(0...19) != 0
+            )
+            if world.chosen(0...11) == 0, let first = earlier.randomElement(using: &world.random) { command = first }
+            earlier.append(command)
+            let context = world.chosen(0...39) == 0 ? "P_D" : "P_C"
             let patience = world.chosen(0...5) == 0 ? Duration.seconds(world.chosen(1...30)) : nil
-            requests.append(request)
-            if isValid {
-                world.commands[request] = (number, ConversationKey(org: org.id, conversation: conversation))
-            }
+            let (key, place, isValid) = command
+            let queue = settings.queues[place % settings.queues.count].name
             world.after(time...time) { [world] in
-                var headers: FieldTable = [
-                    "Command": .string(isDelete ? "delete" : "route"), "RequestId": .string(request),
-                    "OrgId": .string(org.alias),
-                ]
-                if hasIssueTimes { headers["IssuedAt"] = .int64(world.wall.milliseconds) }
-                if let patience { headers["Deadline"] = .int64((world.wall + patience).milliseconds) }
+                let isDelete = key.kind == .delete
                 let type = isDelete ? "" : #","routingType":"Initial""#
-                let body = isValid ? #"{"conversationIdentifier":"\#(conversation)"\#(type)}"# : "{"
-                world.transcript("publish \(number) of \(conversation) in \(queue)\(isDelete ? ", delete" : "")")
-                _ = world.broker.put(
-                    Message(
-                        properties: MessageProperties(headers: headers), body: Array(body.utf8)), in: queue)
+                var sent = SimulationWitness.Sent(
+                    request: key.request, key: isValid ? key : nil,
+                    conversation: ConversationKey(org: key.org, conversation: "c\(place)"), context: context,
+                    body: Array((isValid ? #"{"conversationIdentifier":"c\#(place)"\#(type)}"# : "{").utf8))
+                if hasIssueTimes { sent.issuedAt = world.wall }
+                if let patience { sent.deadline = world.wall + patience }
+                world.witness.sends(sent, number: number)
+                world.transcript("publish \(number) \(sent.conversation) in \(queue)\(isDelete ? ", delete" : "")")
+                _ = world.broker.put(sent.message(number: number, key.kind), in: queue)
             }
         }
     }
@@ -182,11 +188,13 @@ struct Simulation {
     }
 
     private mutating func fault() {
-        let alive = workers.indices.filter { !workers[$0].isDead && !workers[$0].isDraining }
+        let alive = workers.indices.filter {
+            !workers[$0].isDead && !workers[$0].isDraining && !workers[$0].loop.isSuspended
+        }
         guard let index = alive.randomElement(using: &world.random) else { return }
         let worker = workers[index]
         let consumer = [worker.main!, worker.lots!].randomElement(using: &world.random)!
-        switch world.chosen(0...9) {
+        switch world.chosen(0...11) {
         case 0, 1:
             guard let queue = consumer.subscribed.randomElement(using: &world.random) else { return }
             // The channels of queues with a lock are lost with the connection in earnest, but a queue may move its leader.
@@ -200,13 +208,15 @@ struct Simulation {
             for worker in workers where worker.wanted.contains(queue) && worker !== next { worker.handOver(queue) }
             next.wanted.insert(queue)
         case 7:
-            let policies = Self.policies(of: orgs, world)
+            let policies = Self.policies(of: orgs, unknownEffect, world)
             world.transcript("reload")
             for worker in workers where !worker.isDead { worker.reload(policies) }
         case 8, 9:
             let mode: ControlMode =
                 Bool.random(using: &world.random) ? .live : .passthrough(to: SimulatedWorld.elsewhere)
             say(.mode(mode), of: orgs.randomElement(using: &world.random)!.id)
+        case 10, 11:
+            suspend(worker, others: alive.filter { $0 != index }.map { workers[$0] })
         case 5:
             say(Bool.random(using: &world.random) ? .pause : .resume, of: orgs.randomElement(using: &world.random)!.id)
         default:
@@ -219,18 +229,34 @@ struct Simulation {
         }
     }
 
+    private func suspend(_ worker: SimulatedWorker, others: [SimulatedWorker]) {
+        let times = [100...2000, 3000...11_000, 12_500...30_000].randomElement(using: &world.random)!
+        let time = Int64(world.chosen(times))
+        worker.suspend(for: time, clockStands: Bool.random(using: &world.random))
+        guard world.chosen(0...2) > 0 else { return }
+        // Its heartbeats are missed, and others take over what it held.
+        world.after(0...time) {
+            worker.main.loseConnection()
+            worker.lots.loseConnection()
+        }
+        guard let next = others.randomElement(using: &world.random) else { return }
+        next.wanted.formUnion(worker.wanted)
+        worker.wanted = []
+    }
+
     private func say(_ change: ControlChange, of org: OrgID) {
         if case .mode = change { world.turned[org] = world.uptime }
         let note = ControlNote(since: world.wall, by: "the test")
         world.transcript("\(change) \(org)")
         world.controls = world.controls.changed(by: change, for: org, note) ?? world.controls
+        let control = world.controls.control(of: org)
+        world.closed[org] = control.isPaused || control.mode != .live ? world.closed[org] ?? world.uptime : nil
         for worker in workers where !worker.isDead { worker.obey() }
     }
 
     private func check() {
-        for request in requests where world.outcomes[request] == nil && !world.handedOn.contains(request) {
-            world.violated("no answer to \(request)")
-        }
+        world.begin { [world] in world.witness.ends(await world.records(of: world.witness.keys)) }
+        world.loop.run()
         for (name, queue) in world.broker.queues
         where !name.hasPrefix("routing.") && name != SimulatedWorld.elsewhere {
             let commands = (queue.stored + queue.channels.flatMap { $0.unsettled.values }).filter {
@@ -244,10 +270,6 @@ struct Simulation {
     }
 }
 
-extension SimulatedWorld {
-    fileprivate func chosen(_ range: ClosedRange<Int>) -> Int { .random(in: range, using: &random) }
-}
-
 @Suite struct SimulationTests {
     @Test func nothingIsLostReorderedOrLeftWaiting() throws {
         let environment = ProcessInfo.processInfo.environment
@@ -259,7 +281,7 @@ extension SimulatedWorld {
         for seed in first..<(first + count) {
             var simulation = Simulation(seed: seed)
             simulation.run()
-            seen.formUnion(simulation.world.seen)
+            seen.formUnion(simulation.world.witness.seen)
             guard !simulation.world.violations.isEmpty else { continue }
             if count == 1 { print(simulation.world.lines.joined(separator: "\n")) }
             Issue.record("seed \(seed), \(simulation.kind): \(simulation.world.violations.prefix(6))")

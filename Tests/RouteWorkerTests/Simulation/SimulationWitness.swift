@@ -1,0 +1,280 @@
+// What is seen of a simulation's commands, and the promises that this must not break.
+
+import AMQP
+import AMQPMessage
+import IdempotencyStore
+import RoutingContract
+
+/// Sees every message, claim, call and answer, and says what must not have been.
+///
+/// Confined to the loop of its world, as all of the simulation.
+final class SimulationWitness: @unchecked Sendable {
+    /// A message of the test; its number is its `correlation_id`.
+    struct Sent {
+        var request: RequestID
+        /// `nil` for garbage.
+        var key: CommandKey?
+        var conversation: ConversationKey
+        /// What besides the RequestId makes a duplicate one.
+        var context: String
+        var body: [UInt8]
+        var issuedAt: Timestamp?
+        var deadline: Timestamp?
+        var outcomes: Set<Outcome> = []
+        var isAnswered = false
+        var isHandedOn = false
+        var deadLetters: Set<Outcome> = []
+        /// Under which `message_id` each outcome was announced.
+        var answerIDs: [Outcome: String] = [:]
+    }
+
+    private struct Command {
+        var claim: (worker: Int, at: Duration, until: Timestamp, isUsed: Bool)?
+        var holders: Set<Int> = []
+        var calls = 0
+        var effects = 0
+        var mayHaveTakenEffect = false
+        /// Those that the RequestId stays bound to.
+        var endings: Set<Outcome> = []
+        /// The store may have done something after it had failed to answer.
+        var isInLimbo = false
+    }
+
+    private unowned let world: SimulatedWorld
+    private var sent: [Int: Sent] = [:]
+    private var commands: [RequestID: Command] = [:]
+    private var underWay: [ConversationKey: Int] = [:]
+    private var lastCalled: [ConversationKey: Int] = [:]
+    /// Workers that were gone in the middle of something, be it for a while.
+    private var gone: Set<Int> = []
+    private var lastWoken: Duration = .seconds(-60)
+    /// Outcomes, and states of gates, that came about.
+    var seen: Set<String> = []
+
+    init(_ world: SimulatedWorld) { self.world = world }
+
+    func sends(_ message: Sent, number: Int) { sent[number] = message }
+
+    /// The number of the message that a call is for; none for probes and for derived deletes.
+    func number(of command: RouteCommand) -> Int? {
+        guard let number = command.reply.correlationID.flatMap({ Int($0) }), sent[number]?.key == command.key else {
+            return nil
+        }
+        return number
+    }
+
+    func isGone(_ worker: Int) { gone.insert(worker) }
+
+    func wakes() { lastWoken = world.uptime }
+
+    // MARK: Claims
+
+    func claimed(_ result: ClaimResult, _ request: ClaimRequest, by worker: Int) {
+        switch result {
+        case .acquired, .interrupted, .superseded:
+            commands[request.key.request, default: Command()].claim = (
+                worker, world.uptime, world.wall + request.lease, false
+            )
+            commands[request.key.request]!.holders.insert(worker)
+        case .completed, .inProgress, .conflict: break
+        }
+    }
+
+    func isInLimbo(_ operation: StoreOperation) {
+        let key: CommandKey? =
+            switch operation {
+            case .claim(let request): request.key
+            case .record(_, let claim), .release(let claim, _): claim.key
+            default: nil
+            }
+        if let key { commands[key.request, default: Command()].isInLimbo = true }
+    }
+
+    /// Whether somebody may have left a claim of it without a word.
+    private func mayBeAbandoned(_ command: Command) -> Bool {
+        command.isInLimbo || !world.slowness.isEmpty || !command.holders.isDisjoint(with: gone)
+    }
+
+    // MARK: Calls
+
+    /// A call that is under way.
+    struct Call {
+        var command: RouteCommand
+        /// It left a worker whose clock had stood since its claim: such a one can be late for everything.
+        var isLate: Bool
+    }
+
+    func calls(_ command: RouteCommand, number: Int, timeout: Duration, by worker: SimulatedWorker) -> Call {
+        let (conversation, request) = (command.conversationKey, command.key.request)
+        world.transcript("call \(number) of \(command.conversation) by \(worker.number)")
+        let known = commands[request] ?? Command()
+        let isLate = worker.stoodUntil.map { until in known.claim.map { $0.at <= until } ?? false } ?? false
+        if let deadline = command.deadline, world.wall + timeout > deadline {
+            world.violated("call \(number) for longer than its deadline")
+        }
+        if world.isClosed(to: command.key.org), world.uptime - worker.wokeAt > SimulatedWorld.oneTurn {
+            world.violated("call \(number) for an org that must not be called")
+        }
+        if !isLate {
+            if known.claim.map({ $0.worker == worker.number && !$0.isUsed }) != true {
+                world.violated("no claim for call \(number)")
+            }
+            if let claim = known.claim, world.wall + timeout > claim.until {
+                world.violated("call \(number) for longer than its lease")
+            }
+            if !known.endings.isEmpty { world.violated("call \(number) after it was \(known.endings)") }
+            if world.keepsOrder {
+                if underWay[conversation, default: 0] > 0 {
+                    world.violated("two calls at a time for \(conversation.conversation)")
+                }
+                if let last = lastCalled[conversation], last > number, sent[number]?.isHandedOn != true {
+                    world.violated("call \(number) after \(last)")
+                }
+            }
+            lastCalled[conversation] = number
+            underWay[conversation, default: 0] += 1
+        }
+        commands[request, default: Command()].claim?.isUsed = true
+        commands[request]!.calls += 1
+        return Call(command: command, isLate: isLate)
+    }
+
+    func ends(_ call: Call, number: Int, tookEffect: Bool, isKnown: Bool) {
+        let request = call.command.key.request
+        if tookEffect || !isKnown { commands[request]!.mayHaveTakenEffect = true }
+        if tookEffect { commands[request]!.effects += 1 }
+        if call.command.key.kind == .route, !world.mayRepeat, commands[request]!.effects > 1 {
+            world.violated("two effects of \(number)")
+        }
+        if !call.isLate { underWay[call.command.conversationKey]! -= 1 }
+        world.transcript("called \(number) of \(call.command.conversation)")
+    }
+
+    // MARK: Answers
+
+    func publishes(_ outgoing: OutgoingMessage) {
+        let (message, queue) = (outgoing.message, outgoing.routingKey)
+        if !outgoing.mandatory || message.properties.deliveryMode != 2 {
+            world.violated("a message to \(queue) that may get lost")
+        }
+        guard let number = message.properties.correlationID.flatMap({ Int($0) }), sent[number] != nil else { return }
+        if queue == SimulatedWorld.elsewhere { return handsOn(number) }
+        guard let outcome = message.header(HeaderName.outcome).flatMap({ Outcome(rawValue: $0) }) else { return }
+        seen.insert(outcome.rawValue)
+        world.transcript("\(outcome) of \(number) in \(queue)")
+        sent[number]!.outcomes.insert(outcome)
+        switch queue {
+        case SimulatedWorld.results:
+            sent[number]!.isAnswered = true
+            let id = message.properties.messageID ?? ""
+            if sent[number]!.answerIDs.updateValue(id, forKey: outcome) ?? id != id {
+                world.violated("\(outcome) of \(number) under two ids")
+            }
+        case SimulatedWorld.deadLetters:
+            sent[number]!.deadLetters.insert(outcome)
+            if message.body != sent[number]!.body { world.violated("another body in the dead letter of \(number)") }
+            if message.header(HeaderName.reason) == AnswerReason.unroutable {
+                sent[number]!.isAnswered = true
+            } else if [.succeeded, .superseded].contains(outcome) {
+                world.violated("a dead letter of \(number), which is \(outcome)")
+            }
+        default: return
+        }
+        judge(outcome, number)
+    }
+
+    private func judge(_ outcome: Outcome, _ number: Int) {
+        let message = sent[number]!
+        let command = commands[message.request] ?? Command()
+        let sameRequest = sent.values.filter { $0.request == message.request }
+        let isTrue =
+            switch outcome {
+            case .succeeded: command.effects > 0
+            case .rejected, .exhausted: command.calls > 0
+            case .unknown: command.calls > 0 || mayBeAbandoned(command)
+            case .superseded: sameRequest.contains { route in sent.values.contains { $0.deletes(later: route) } }
+            case .expired: message.deadline.map { $0 <= world.wall + .seconds(1) } ?? false
+            case .conflict: sameRequest.contains { $0.context != message.context }
+            case .invalid: message.key == nil
+            }
+        if !isTrue { world.violated("\(number) is not \(outcome)") }
+        switch outcome {
+        // What is bound to nothing may end otherwise when it is delivered again, since its ack was lost.
+        case .invalid, .conflict: return
+        case .expired: break
+        case .succeeded, .rejected, .superseded, .exhausted, .unknown:
+            commands[message.request, default: Command()].endings.insert(outcome)
+            let endings = commands[message.request]!.endings
+            if endings.count > 1 { world.violated("two endings of \(number): \(endings)") }
+        }
+        if command.mayHaveTakenEffect, ![.succeeded, .unknown].contains(outcome) {
+            world.violated("\(number) is \(outcome), but may have taken effect")
+        }
+    }
+
+    private func handsOn(_ number: Int) {
+        seen.insert("handed on")
+        world.transcript("handed on \(number)")
+        defer { sent[number]!.isHandedOn = true }
+        let message = sent[number]!
+        // What comes again, since its ack was lost, comes late. Of what is handed on there is no claim: who was suspended may
+        // do so again.
+        guard !message.isHandedOn, message.outcomes.isEmpty, message.key != nil, world.keepsOrder,
+            world.uptime - lastWoken > .seconds(30)
+        else { return }
+        if let last = lastCalled[message.conversation], last > number {
+            world.violated("\(number) handed on after \(last)")
+        }
+        lastCalled[message.conversation] = number
+    }
+
+    // MARK: The end
+
+    /// - Parameter records: what the store remembers of each command.
+    func ends(_ records: [CommandKey: CommandRecord]) {
+        for (number, message) in sent where !message.isHandedOn {
+            if !message.isAnswered { world.violated("no answer to \(number)") }
+            for outcome in message.outcomes where needsDeadLetter(outcome, message) {
+                world.violated("no dead letter of \(number), which is \(outcome)")
+            }
+        }
+        for (key, record) in records {
+            guard case .claimed = record.state, let command = commands[key.request], !mayBeAbandoned(command) else {
+                continue
+            }
+            world.violated("a claim of \(key.request) was left standing")
+        }
+    }
+
+    var keys: [CommandKey] { sent.values.compactMap(\.key) }
+
+    /// A duplicate that the platform sent needs none of its own.
+    private func needsDeadLetter(_ outcome: Outcome, _ message: Sent) -> Bool {
+        switch outcome {
+        case .succeeded, .superseded: return false
+        case .invalid, .conflict, .expired: return !message.deadLetters.contains(outcome)
+        case .rejected, .exhausted, .unknown:
+            let all = sent.values.filter { $0.request == message.request }
+            return !all.contains { $0.deadLetters.contains(outcome) || $0.isHandedOn }
+        }
+    }
+}
+
+extension SimulationWitness.Sent {
+    func message(number: Int, _ kind: CommandKind) -> Message {
+        var headers: FieldTable = [
+            "Command": .string(kind.rawValue), "RequestId": .string("\(request)"),
+            "OrgId": .string("\(conversation.org)"), "AuthorizationContext": .string(context),
+        ]
+        if let issuedAt { headers["IssuedAt"] = .int64(issuedAt.milliseconds) }
+        if let deadline { headers["Deadline"] = .int64(deadline.milliseconds) }
+        return Message(properties: MessageProperties(headers: headers, correlationID: "\(number)"), body: body)
+    }
+
+    fileprivate func deletes(later route: Self) -> Bool {
+        guard key?.kind == .delete, conversation == route.conversation, let issuedAt, let routed = route.issuedAt else {
+            return false
+        }
+        return issuedAt > routed
+    }
+}
