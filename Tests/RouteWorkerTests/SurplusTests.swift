@@ -160,7 +160,8 @@ import Testing
                 stage.deliver(
                     PipelineStage.delivery(UInt64(request), request: request, conversation: "c\(request % 30)"))
             }
-            try await until("the surplus in its parking queue") { lots.count(Self.lot) > 50 }
+            // It may be on its way back before anybody looks.
+            try await until("the surplus in its parking queue") { stage.publisher.messages(to: Self.lot).count > 16 }
             if !api.calls.isEmpty { api.letGo() }
             try await until("all answers") { answers(stage).count >= count }
             for conversation in 0..<30 {
