@@ -12,6 +12,12 @@ import RoutingContract
 
 /// What its consumer, its partitions' service and its fleet's service would do for a pipeline is done here in the plainest way.
 final class SimulatedWorker: @unchecked Sendable {
+    static let rules: DecodingRules = {
+        var rules = DecodingRules()
+        rules.honoursReplay = true
+        return rules
+    }()
+
     let number: Int
     let world: SimulatedWorld
     let loop: SimulatedLoop
@@ -40,7 +46,7 @@ final class SimulatedWorker: @unchecked Sendable {
         let ports = SimulatedPorts(worker: self)
         pipeline = DeliveryPipeline(
             settings: settings, loop: loop,
-            decoder: CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory(orgs)), store: ports,
+            decoder: CommandDecoder(rules: Self.rules, orgs: OrgDirectory(orgs)), store: ports,
             api: ports, publisher: ports, directReplies: ports, log: PipelineStage.log, wallClock: { world.wall })
         note(settings.policies)
         main = SimulatedConsumer(world) { [unowned self] event in
@@ -128,7 +134,7 @@ final class SimulatedWorker: @unchecked Sendable {
     /// The configuration was read again.
     func reload(_ policies: [OrgID: OrgPolicy]) {
         note(policies)
-        let decoder = CommandDecoder(rules: DecodingRules(), orgs: OrgDirectory(orgs))
+        let decoder = CommandDecoder(rules: Self.rules, orgs: OrgDirectory(orgs))
         loop.execute { [self] in
             pipeline.assumeIsolated {
                 $0.replaceOrgs(decoder: decoder, queueDefaults: settings.queues.map(\.defaults), policies: policies)

@@ -115,6 +115,13 @@ final class SimulatedWorld: @unchecked Sendable {
 
     func fails() -> Bool { uptime < calmAt && chosen(0...99) < faultPercent }
 
+    // MARK: The platform
+
+    /// - Parameter encoded: what to send, with its number as `correlation_id`.
+    func send(_ message: SimulationWitness.Sent, encoded: (Int) -> Message) {
+        _ = broker.put(encoded(witness.sends(message)), in: message.queue)
+    }
+
     // MARK: Salesforce
 
     /// A call for a command of the test.

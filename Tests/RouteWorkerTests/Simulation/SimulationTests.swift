@@ -30,10 +30,10 @@ struct Simulation {
 
     let kind: Kind
     let world: SimulatedWorld
-    private let orgs: [KnownOrg]
+    let orgs: [KnownOrg]
     private let unknownEffect: UnknownEffectPolicy
     private let settings: PipelineSettings
-    private var workers: [SimulatedWorker] = []
+    private(set) var workers: [SimulatedWorker] = []
 
     init(seed: UInt64) {
         world = SimulatedWorld(seed: seed)
@@ -95,6 +95,8 @@ struct Simulation {
             say(.resume, of: org.id)
             say(.mode(.live), of: org.id)
         }
+        advance(to: Self.troubled + Self.calm / 2)
+        replay()
         advance(to: Self.troubled + Self.calm)
         check()
         for worker in workers where !worker.isDead && !worker.isDraining { worker.drain() }
@@ -117,7 +119,7 @@ struct Simulation {
         let conversations = world.chosen(1...4)
         var time: Int64 = 0
         var earlier: [(key: CommandKey, place: Int, isValid: Bool)] = []
-        for number in 1...world.chosen(5...90) {
+        for _ in 0..<world.chosen(5...90) {
             if world.chosen(0...4) == 0 { time += Int64(world.chosen(0...4000)) }
             var command = (
                 key: CommandKey(
@@ -135,15 +137,14 @@ struct Simulation {
             world.after(time...time) { [world] in
                 let isDelete = key.kind == .delete
                 let type = isDelete ? "" : #","routingType":"Initial""#
-                var sent = SimulationWitness.Sent(
+                var message = SimulationWitness.Sent(
                     request: key.request, key: isValid ? key : nil,
-                    conversation: ConversationKey(org: key.org, conversation: "c\(place)"), context: context,
+                    conversation: ConversationKey(org: key.org, conversation: "c\(place)"), queue: queue,
+                    context: context,
                     body: Array((isValid ? #"{"conversationIdentifier":"c\#(place)"\#(type)}"# : "{").utf8))
-                if hasIssueTimes { sent.issuedAt = world.wall }
-                if let patience { sent.deadline = world.wall + patience }
-                world.witness.sends(sent, number: number)
-                world.transcript("publish \(number) \(sent.conversation) in \(queue)\(isDelete ? ", delete" : "")")
-                _ = world.broker.put(sent.message(number: number, key.kind), in: queue)
+                if hasIssueTimes { message.issuedAt = world.wall }
+                if let patience { message.deadline = world.wall + patience }
+                world.send(message) { message.command(number: $0, key.kind) }
             }
         }
     }
@@ -194,7 +195,7 @@ struct Simulation {
         guard let index = alive.randomElement(using: &world.random) else { return }
         let worker = workers[index]
         let consumer = [worker.main!, worker.lots!].randomElement(using: &world.random)!
-        switch world.chosen(0...11) {
+        switch world.chosen(0...13) {
         case 0, 1:
             guard let queue = consumer.subscribed.randomElement(using: &world.random) else { return }
             // The channels of queues with a lock are lost with the connection in earnest, but a queue may move its leader.
@@ -215,6 +216,7 @@ struct Simulation {
             let mode: ControlMode =
                 Bool.random(using: &world.random) ? .live : .passthrough(to: SimulatedWorld.elsewhere)
             say(.mode(mode), of: orgs.randomElement(using: &world.random)!.id)
+        case 12, 13: replay()
         case 10, 11:
             suspend(worker, others: alive.filter { $0 != index }.map { workers[$0] })
         case 5:
@@ -242,16 +244,6 @@ struct Simulation {
         guard let next = others.randomElement(using: &world.random) else { return }
         next.wanted.formUnion(worker.wanted)
         worker.wanted = []
-    }
-
-    private func say(_ change: ControlChange, of org: OrgID) {
-        if case .mode = change { world.turned[org] = world.uptime }
-        let note = ControlNote(since: world.wall, by: "the test")
-        world.transcript("\(change) \(org)")
-        world.controls = world.controls.changed(by: change, for: org, note) ?? world.controls
-        let control = world.controls.control(of: org)
-        world.closed[org] = control.isPaused || control.mode != .live ? world.closed[org] ?? world.uptime : nil
-        for worker in workers where !worker.isDead { worker.obey() }
     }
 
     private func check() {

@@ -15,11 +15,15 @@ final class SimulationWitness: @unchecked Sendable {
         /// `nil` for garbage.
         var key: CommandKey?
         var conversation: ConversationKey
+        var queue: String
         /// What besides the RequestId makes a duplicate one.
         var context: String
         var body: [UInt8]
         var issuedAt: Timestamp?
         var deadline: Timestamp?
+        var isReplay = false
+        /// Whether the replay accepts a second effect.
+        var acceptsDuplicate = false
         var outcomes: Set<Outcome> = []
         var isAnswered = false
         var isHandedOn = false
@@ -33,6 +37,9 @@ final class SimulationWitness: @unchecked Sendable {
         var holders: Set<Int> = []
         var calls = 0
         var effects = 0
+        /// One, and one more for each replay that accepts another.
+        var mostEffects = 1
+        var isReplayed = false
         var mayHaveTakenEffect = false
         /// Those that the RequestId stays bound to.
         var endings: Set<Outcome> = []
@@ -53,7 +60,26 @@ final class SimulationWitness: @unchecked Sendable {
 
     init(_ world: SimulatedWorld) { self.world = world }
 
-    func sends(_ message: Sent, number: Int) { sent[number] = message }
+    /// - Returns: the number of the message.
+    func sends(_ message: Sent) -> Int {
+        let number = sent.count + 1
+        sent[number] = message
+        if message.isReplay { commands[message.request, default: Command()].isReplayed = true }
+        if message.acceptsDuplicate { commands[message.request]!.mostEffects += 1 }
+        world.transcript(
+            "send \(number), a \(message.isReplay ? "replay" : "command") of \(message.request) in \(message.queue)")
+        return number
+    }
+
+    /// What was sent, without what has become of it.
+    func sent(as message: Message) -> Sent? {
+        guard let number = message.properties.correlationID.flatMap({ Int($0) }), let sent = sent[number] else {
+            return nil
+        }
+        return Sent(
+            request: sent.request, key: sent.key, conversation: sent.conversation, queue: sent.queue,
+            context: sent.context, body: sent.body, issuedAt: sent.issuedAt, deadline: sent.deadline)
+    }
 
     /// The number of the message that a call is for; none for probes and for derived deletes.
     func number(of command: RouteCommand) -> Int? {
@@ -122,7 +148,9 @@ final class SimulationWitness: @unchecked Sendable {
             if let claim = known.claim, world.wall + timeout > claim.until {
                 world.violated("call \(number) for longer than its lease")
             }
-            if !known.endings.isEmpty { world.violated("call \(number) after it was \(known.endings)") }
+            if known.isReplayed ? known.endings.contains(.succeeded) : !known.endings.isEmpty {
+                world.violated("call \(number) after it was \(known.endings)")
+            }
             if world.keepsOrder {
                 if underWay[conversation, default: 0] > 0 {
                     world.violated("two calls at a time for \(conversation.conversation)")
@@ -143,8 +171,9 @@ final class SimulationWitness: @unchecked Sendable {
         let request = call.command.key.request
         if tookEffect || !isKnown { commands[request]!.mayHaveTakenEffect = true }
         if tookEffect { commands[request]!.effects += 1 }
-        if call.command.key.kind == .route, !world.mayRepeat, commands[request]!.effects > 1 {
-            world.violated("two effects of \(number)")
+        let command = commands[request]!
+        if call.command.key.kind == .route, !world.mayRepeat, command.effects > command.mostEffects {
+            world.violated("\(command.effects) effects of \(number)")
         }
         if !call.isLate { underWay[call.command.conversationKey]! -= 1 }
         world.transcript("called \(number) of \(call.command.conversation)")
@@ -204,8 +233,10 @@ final class SimulationWitness: @unchecked Sendable {
         case .expired: break
         case .succeeded, .rejected, .superseded, .exhausted, .unknown:
             commands[message.request, default: Command()].endings.insert(outcome)
-            let endings = commands[message.request]!.endings
-            if endings.count > 1 { world.violated("two endings of \(number): \(endings)") }
+            let mayEndAnew = command.isReplayed ? !command.endings.contains(.succeeded) : command.endings.isEmpty
+            if !command.endings.contains(outcome), !mayEndAnew {
+                world.violated("\(number) is \(outcome) after it was \(command.endings)")
+            }
         }
         if command.mayHaveTakenEffect, ![.succeeded, .unknown].contains(outcome) {
             world.violated("\(number) is \(outcome), but may have taken effect")
@@ -261,7 +292,7 @@ final class SimulationWitness: @unchecked Sendable {
 }
 
 extension SimulationWitness.Sent {
-    func message(number: Int, _ kind: CommandKind) -> Message {
+    func command(number: Int, _ kind: CommandKind) -> Message {
         var headers: FieldTable = [
             "Command": .string(kind.rawValue), "RequestId": .string("\(request)"),
             "OrgId": .string("\(conversation.org)"), "AuthorizationContext": .string(context),
