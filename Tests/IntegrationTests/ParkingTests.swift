@@ -91,6 +91,30 @@ struct ParkingTests {
         }
     }
 
+    @Test("A command that a firewall refuses whenever it is called for does not keep its org parked")
+    func refusedForItself() async throws {
+        try await withHarness(HarnessOptions(settings: Self.settings)) { harness in
+            let conversation = newID()
+            var fault = Fault(.status, match: .init(conversation: conversation), status: 403)
+            fault.body = "<html>Forbidden</html>"
+            try harness.sandbox.add(fault)
+            let worker = try await harness.startWorker()
+            let answers = try harness.collectAnswers()
+            let bad = CommandSpec.route(conversation)
+            try await harness.send([bad])
+            func answer(to command: CommandSpec) -> Answer? { answers.all.first { $0.requestID == command.id } }
+            while answer(to: bad) == nil {
+                let other = CommandSpec.route()
+                try await harness.send([other])
+                try await until("the answer to another command") { answer(to: other) != nil }
+                #expect(answer(to: other)?.outcome == .succeeded)
+            }
+            #expect(answer(to: bad)?.outcome == .rejected && answer(to: bad)?.reason == "forbidden")
+            #expect(try await harness.take(from: harness.deadLetters).map(\.requestID) == [bad.id])
+            #expect(await worker.stop() == .code(0))
+        }
+    }
+
     @Test(
         "An org that gets more commands than it takes holds up no other: its surplus is parked and comes back in order",
         arguments: ["rateLimit: 40", "maximumConcurrency: 2"])

@@ -2,6 +2,7 @@
 
 import CommandClient
 import Foundation
+import InteractionSandbox
 import RoutingContract
 import TestSupport
 import Testing
@@ -89,6 +90,7 @@ struct ReloadTests {
         case keyFile =
             "oauth: {tokenURL: URL/services/oauth2/token, clientId: app, username: me@00D000000000003, keyFiles: [FOLDER/late.pem]}"
         case misconfigured = "callTimeout: forever"
+        case context = "defaultContext: Another_Channel"
     }
 
     @Test("An org in trouble is tried at once when a reload may have mended it", arguments: Mending.allCases)
@@ -98,6 +100,7 @@ struct ReloadTests {
             "defaults.retry.minimum=10ms",
         ])
         options.usesOrgsFolder = true
+        options.sandbox.orgs = [SandboxOrg(id: "00D000000000003", contexts: ["Partner1_Channel1"])]
         try await withHarness(options) { harness in
             let folder = harness.folder
             let url = try await harness.sandbox.baseURL
@@ -120,7 +123,7 @@ struct ReloadTests {
             #expect(answers.all.isEmpty)
 
             switch mending {
-            case .baseURL, .tokenFile, .misconfigured: try write("")
+            case .baseURL, .tokenFile, .misconfigured, .context: try write("")
             case .credentials: try write(mending.rawValue.replacing("0009", with: "0003"))
             case .keyFile:
                 try FileManager.default.moveItem(atPath: folder.path("key.pem"), toPath: folder.path("late.pem"))
