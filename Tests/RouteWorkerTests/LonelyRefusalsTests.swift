@@ -16,38 +16,47 @@ import Testing
             org: OrgID("00D000000000001")!, kind: kind, request: RequestID("6f1c2a3e-0d4b-4c5a-9e8f-\(digits)")!)
     }
 
-    /// Refused so often; a route succeeded after each time.
-    private mutating func refuse(_ key: CommandKey, times: Int) {
-        for _ in 0..<times {
+    /// What each refusal of a command is taken for, after what happened before it.
+    private mutating func refuse(
+        _ key: CommandKey, times: Int, after: (inout LonelyRefusals) -> Void = { _ in }
+    ) -> [LonelyRefusals.Trouble] {
+        (0..<times).map { _ in
+            after(&refusals)
+            let trouble = refusals.trouble(of: key)
             refusals.called(for: key, refused)
-            refusals.called(for: self.key(99), .succeeded)
+            return trouble
         }
     }
 
     @Test mutating func itIsOfWhatIsRefusedAgainAndAgainWhileOthersSucceed() {
-        refuse(key(1), times: LonelyRefusals.limit - 1)
-        #expect(!refusals.isOwnTrouble(of: key(1)))
-        refuse(key(1), times: 1)
-        #expect(refusals.isOwnTrouble(of: key(1)) && !refusals.isOwnTrouble(of: key(2)))
+        let other = key(2)
+        let troubles = refuse(key(1), times: LonelyRefusals.limit + 1) { $0.called(for: other, .succeeded) }
+        #expect(troubles.first == .orgs && troubles.last == .itsOwn)
+        #expect(troubles.dropFirst().dropLast().allSatisfy { $0 == .perhapsItsOwn })
+        #expect(refusals.trouble(of: other) == .orgs)
     }
 
-    @Test mutating func whereNothingElseSucceedsItIsTheOrg() {
-        for _ in 0..<100 { refusals.called(for: key(1), refused) }
-        #expect(!refusals.isOwnTrouble(of: key(1)))
+    @Test mutating func whereNobodyElseIsCalledForItLetsOthersGoFirstNowAndThen() {
+        #expect(refuse(key(1), times: 5) == [.orgs, .perhapsItsOwn, .orgs, .perhapsItsOwn, .orgs])
+    }
+
+    @Test mutating func whereOthersAreRefusedTooItIsTheOrg() {
+        let (other, refused) = (key(2), refused)
+        let troubles = refuse(key(1), times: 20) { $0.called(for: other, refused) }
+        #expect(troubles.allSatisfy { $0 == .orgs })
     }
 
     @Test mutating func whatAnotherKindMeetsSaysNothing() {
-        for _ in 0..<100 {
-            refusals.called(for: key(1), refused)
-            refusals.called(for: key(2, .delete), .succeeded)
-        }
-        #expect(!refusals.isOwnTrouble(of: key(1)))
+        let other = key(2, .delete)
+        let troubles = refuse(key(1), times: 20) { $0.called(for: other, .succeeded) }
+        #expect(!troubles.contains(.itsOwn) && troubles.count { $0 == .orgs } == 10)
     }
 
     @Test mutating func whoeverSucceedsInTheEndIsForgotten() {
-        refuse(key(1), times: LonelyRefusals.limit)
+        let other = key(2)
+        _ = refuse(key(1), times: LonelyRefusals.limit + 1) { $0.called(for: other, .succeeded) }
         refusals.called(for: key(1), .succeeded)
-        #expect(!refusals.isOwnTrouble(of: key(1)))
+        #expect(refusals.trouble(of: key(1)) == .orgs)
     }
 
     @Test mutating func theyAreBounded() {

@@ -201,13 +201,14 @@ import Testing
         }
     }
 
-    @Test func aCommandThatIsRefusedAgainAndAgainWhileOthersSucceedIsItsOwnTrouble() async throws {
+    @Test(arguments: [1, 4])
+    func aCommandThatIsRefusedAgainAndAgainWhileOthersSucceedIsItsOwnTrouble(concurrency: Int) async throws {
         let api = ScriptedAPI { command in
             command.conversation == "bad" ? .answered(CallAnswer(status: 403, body: Array("<html>".utf8))) : nil
         }
         let lots = ScriptedLots()
         try await PipelineStage.run(
-            api: api, publisher: ScriptedPublisher(lots: lots), policy: policy(), lots: lots
+            api: api, publisher: ScriptedPublisher(lots: lots), policy: policy(), concurrency: concurrency, lots: lots
         ) { stage in
             stage.deliver(PipelineStage.delivery(1, conversation: "bad"))
             var tag: UInt64 = 1
@@ -221,6 +222,7 @@ import Testing
             let own = try #require(results.first { $0.properties.correlationID == "call-1" })
             #expect(own.header("Outcome") == "rejected" && own.text.contains(#""reason":"forbidden""#))
             #expect(results.count { $0.header("Outcome") == "succeeded" } == results.count - 1)
+            #expect(own.text.contains(#""attempts":1"#))
             try await until("a live org") { await stage.pipeline.isLive(PipelineStage.org.id) }
         }
     }

@@ -72,6 +72,7 @@ struct CommandProgress {
     private var canPark: Bool
     /// Requests of the last call that do not count, unless the command stays here after all.
     private var uncounted = 0
+    private var timesGivenWay = 0
     /// What the last call meant.
     private(set) var lastVerdict: Verdict?
     /// Calls that the store has not been told of.
@@ -196,15 +197,20 @@ struct CommandProgress {
         return Self.storeRetry.delay(afterFailures: storeFailures, using: &generator)
     }
 
-    /// - Parameter isOwnTrouble: whether what looks like the whole org's trouble is known to be the command's own.
+    /// - Parameter trouble: whose it is, where it looks like the whole org's.
     mutating func called(
-        _ result: CallResult, isOwnTrouble: Bool = false, now: Moment, using generator: inout some RandomNumberGenerator
+        _ result: CallResult, trouble: LonelyRefusals.Trouble = .orgs, now: Moment,
+        using generator: inout some RandomNumberGenerator
     ) -> Step {
         let requests = 1 + result.refusedRequests
         attempts += requests
         let verdict = self.verdict(on: result, of: command.key.kind, now)
-        if let reason = orgTrouble(in: verdict, isOwnTrouble: isOwnTrouble) {
-            return park(reason, verdict, requests, now)
+        if let reason = orgTrouble(in: verdict) {
+            switch trouble {
+            case .perhapsItsOwn where reason == .configuration: return giveWay(requests, using: &generator)
+            case .itsOwn where reason == .configuration: break
+            case .orgs, .perhapsItsOwn, .itsOwn: return park(reason, verdict, requests, now)
+            }
         }
         switch verdict {
         case .succeeded:
@@ -404,10 +410,9 @@ struct CommandProgress {
     }
 
     /// What is wrong with the whole org, by what one call met.
-    private func orgTrouble(in verdict: Verdict, isOwnTrouble: Bool = false) -> ParkingReason? {
+    private func orgTrouble(in verdict: Verdict) -> ParkingReason? {
         guard canPark else { return nil }
         switch verdict {
-        case .configuration where isOwnTrouble: return nil
         case .configuration(let error):
             // A probe with another context has just shown that the org is well: it is this command's own context.
             if error.code == Self.contextDoesNotFitToken, let proven = delivery.provenContext,
@@ -443,6 +448,14 @@ struct CommandProgress {
             uncounted = requests
         }
         return release(then: .park(reason))
+    }
+
+    /// Waits in its place while others are called for, who show whose trouble it is. As little as with the org's does it count.
+    private mutating func giveWay(_ requests: Int, using generator: inout some RandomNumberGenerator) -> Step {
+        attempts -= requests
+        timesGivenWay += 1
+        let backoff = policy.parking?.probe ?? policy.retry.backoff
+        return release(then: .wait(backoff.delay(afterFailures: timesGivenWay, using: &generator)))
     }
 
     private mutating func release(then next: Step) -> Step {

@@ -124,8 +124,7 @@ extension DeliveryPipeline {
                 let result = await call(command, timeout)
                 Failpoint.afterAnswer.reached()
                 step = progress.called(
-                    result, isOwnTrouble: orgs[org]!.refusals.isOwnTrouble(of: command.key), now: moment(),
-                    using: &generator)
+                    result, trouble: orgs[org]!.refusals.trouble(of: command.key), now: moment(), using: &generator)
                 pacing = Pacing()
                 if let verdict = progress.lastVerdict {
                     judge(verdict, of: command)

@@ -44,11 +44,10 @@ struct AdaptiveConcurrency: Sendable, Hashable {
         return cut != limit
     }
 
-    /// After trouble: begins with a few calls; with more than one, so that a command with a trouble of its own does not stand
-    /// before all others.
+    /// After trouble: begins with a few calls.
     mutating func startSlowly() {
         successes = 0
-        limit = min(limit, max(maximum / 8, 2))
+        limit = min(limit, max(maximum / 8, 1))
     }
 
     /// The configuration changed.

@@ -3,49 +3,73 @@
 import InteractionAPI
 import RoutingContract
 
-/// The commands of one org that were refused as if nothing of the org could be called for (a status 403, a channel that is
-/// not set up), while others of their kind went on to succeed.
+/// The commands of one org that were refused as if nothing of the org could be called for: a status 403, a channel that is
+/// not set up.
 ///
 /// One refusal proves nothing: somebody may just have changed the configuration, and the change may not have reached all
 /// servers. A command that is refused whenever it is called, with others that succeed in between, has a trouble of its own:
-/// a body that a firewall does not let through, a channel that is not set up. Without an end it would close its org's gate
-/// again and again.
+/// a body that a firewall does not let through, a channel that is not set up. It would close its org's gate again and again,
+/// with all others behind it.
 struct LonelyRefusals: Sendable {
-    /// So many refusals, each followed by another command's success, are the command's own trouble.
+    /// Whose trouble one more refusal of a command is.
+    enum Trouble: Sendable, Hashable {
+        /// That of all, as far as anybody knows.
+        case orgs
+        /// Perhaps its own: others go first, and show it.
+        case perhapsItsOwn
+        case itsOwn
+    }
+
+    /// So many refusals, with another command's success before each, are the command's own trouble.
     static let limit = 5
     /// Commands known at a time; beyond it all are forgotten, and found out anew.
     static let maximum = 1000
 
-    private struct Refusals {
-        /// Those that were followed by a success of another command.
+    private struct Refused {
+        /// Refusals before which another command had succeeded since the last one.
         var lonely = 0
-        /// The successes of its kind when it was refused last.
+        /// Of its kind, when it was refused last.
         var successes: Int
+        /// Of the org, when it was refused last.
+        var refusals: Int
+        /// It let others go first, which told nothing.
+        var gaveWay: Bool
     }
 
     private var successes: [CommandKind: Int] = [:]
-    private var refusals: [CommandKey: Refusals] = [:]
+    private var refusals = 0
+    private var known: [CommandKey: Refused] = [:]
 
-    var count: Int { refusals.count }
+    var count: Int { known.count }
 
     /// A call for a command ended.
     mutating func called(for key: CommandKey, _ verdict: Verdict) {
         switch verdict {
         case .succeeded, .nothingCleared:
-            refusals[key] = nil
+            known[key] = nil
             successes[key.kind, default: 0] += 1
         case .configuration:
-            if refusals.count >= Self.maximum, refusals[key] == nil { refusals = [:] }
-            refusals[key] = Refusals(lonely: lonely(key), successes: successes[key.kind] ?? 0)
+            let gaveWay = trouble(of: key) == .perhapsItsOwn && !othersSucceeded(key)
+            let lonely = lonely(key)
+            if known.count >= Self.maximum, known[key] == nil { known = [:] }
+            refusals += 1
+            known[key] = Refused(
+                lonely: lonely, successes: successes[key.kind] ?? 0, refusals: refusals, gaveWay: gaveWay)
         case .rejected, .token, .transient, .unknown: break
         }
     }
 
-    /// Whether one more refusal is the command's own trouble.
-    func isOwnTrouble(of key: CommandKey) -> Bool { lonely(key) >= Self.limit }
-
-    private func lonely(_ key: CommandKey) -> Int {
-        guard let known = refusals[key] else { return 0 }
-        return known.lonely + ((successes[key.kind] ?? 0) > known.successes ? 1 : 0)
+    /// Whose trouble it is if this command is refused now.
+    func trouble(of key: CommandKey) -> Trouble {
+        guard let before = known[key] else { return .orgs }
+        if othersSucceeded(key) { return lonely(key) >= Self.limit ? .itsOwn : .perhapsItsOwn }
+        // Where it stands before all others, nobody else was called for.
+        return refusals > before.refusals || before.gaveWay ? .orgs : .perhapsItsOwn
     }
+
+    private func othersSucceeded(_ key: CommandKey) -> Bool {
+        known[key].map { successes[key.kind] ?? 0 > $0.successes } ?? false
+    }
+
+    private func lonely(_ key: CommandKey) -> Int { (known[key]?.lonely ?? 0) + (othersSucceeded(key) ? 1 : 0) }
 }
