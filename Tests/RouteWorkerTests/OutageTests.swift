@@ -2,13 +2,14 @@
 
 import AMQP
 import Foundation
+import IdempotencyStore
 import TestSupport
 import Testing
 import WorkerLog
 
 @testable import RouteWorker
 
-@Suite("Outages of the broker")
+@Suite("Outages")
 struct OutageTests {
     private let start = ContinuousClock.now
     private let lost = AMQPError.connectionLost("the broker closed the socket")
@@ -19,7 +20,7 @@ struct OutageTests {
 
     @Test("Each way of failing is said once, whatever comes in between, and then a reminder a minute")
     func once() {
-        var outage = Outage()
+        var outage = Outage<AMQPError>()
         outage.began(lost, now: at(0))
         #expect(outage.failed(lost, now: at(0)) == .repetition)
         #expect(outage.failed(refused, now: at(1)) == .news)
@@ -33,7 +34,7 @@ struct OutageTests {
 
     @Test("A broker that was never there is said, and one that is lost again is said anew")
     func anew() {
-        var outage = Outage()
+        var outage = Outage<AMQPError>()
         #expect(outage.failed(refused, now: at(0)) == .news)
         #expect(outage.failed(refused, now: at(1)) == .repetition)
         outage.began(lost, now: at(500))
@@ -41,20 +42,25 @@ struct OutageTests {
         #expect(outage.failed(refused, now: at(561)) == .reminder(away: .seconds(61)))
     }
 
+    @Test("It is over with the first attempt that works a second after the last that failed")
+    func over() {
+        var outage = Outage<String>()
+        #expect(outage.worked(now: at(0)) == nil)
+        #expect(outage.failed("full", now: at(10)) == .news)
+        // A disk that is nearly full takes some of what it is given.
+        #expect(outage.worked(now: at(10)) == nil)
+        #expect(outage.failed("full", now: at(14)) == .repetition)
+        #expect(outage.worked(now: at(15)) == .seconds(4))
+        #expect(outage.worked(now: at(16)) == nil)
+        #expect(outage.failed("full", now: at(17)) == .news)
+    }
+
     @Test("A queue that cannot be consumed is said once, and anew once it was consumed", .timeLimit(.minutes(1)))
     func queue() async throws {
-        let file = FileManager.default.temporaryDirectory.appending(path: "outage-\(UUID()).log")
-        let descriptor = open(file.path(), O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        defer {
-            close(descriptor)
-            unlink(file.path())
-        }
-        let writer = LogWriter(descriptor: descriptor, delay: .zero)
+        let log = try LogFile()
         let missing = AMQPError.channelClosed(code: 404, text: "NOT_FOUND - no queue 'routing.commands' in vhost '/'")
-        func lines() throws -> [Substring] {
-            try String(contentsOf: file, encoding: .utf8).split(separator: "\n").filter { $0.contains("consuming") }
-        }
-        try await PipelineStage.run(log: LineLog(label: "test", format: .human, writer: writer)) { stage in
+        func lines() throws -> [Substring] { try log.lines(containing: "consuming") }
+        try await PipelineStage.run(log: log.log) { stage in
             for generation in [UInt64(1), 2] {
                 stage.pipeline.receive(.subscribed(queue: PipelineStage.queue, generation: generation))
                 for _ in 0..<3 {
@@ -68,5 +74,39 @@ struct OutageTests {
             try await until("the last line") { try lines().count { $0.contains("info consuming") } == 4 }
         }
         #expect(try lines().count { $0.contains("not consuming; run") } == 2)
+    }
+
+    @Test("A store that fails is said once, not for every attempt", .timeLimit(.minutes(1)))
+    func store() async throws {
+        let log = try LogFile()
+        let store = FailingStore(BatchingIdempotencyStore(InMemoryStoreBackend()), failures: 2)
+        try await PipelineStage.run(store: store, log: log.log) { stage in
+            stage.deliver(PipelineStage.delivery(1))
+            _ = await stage.settled(1)
+            // Behind all of them.
+            try await until("the last line") { try !log.lines(containing: "succeeded").isEmpty }
+        }
+        #expect(try log.lines(containing: "error cannot claim").count == 1)
+        #expect(try log.lines(containing: "error cannot record").count == 1)
+    }
+}
+
+/// A pipeline's log, to be read.
+private final class LogFile {
+    let log: LineLog
+    private let folder: TemporaryFolder
+    private let descriptor: Int32
+
+    init() throws {
+        folder = try TemporaryFolder()
+        descriptor = open(folder.path("log"), O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        log = LineLog(label: "test", format: .human, writer: LogWriter(descriptor: descriptor, delay: .zero))
+    }
+
+    deinit { close(descriptor) }
+
+    func lines(containing text: String) throws -> [Substring] {
+        try String(contentsOfFile: folder.path("log"), encoding: .utf8).split(separator: "\n")
+            .filter { $0.contains(text) }
     }
 }

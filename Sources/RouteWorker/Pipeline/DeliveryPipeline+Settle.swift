@@ -114,10 +114,11 @@ extension DeliveryPipeline {
                 do {
                     Failpoint.beforeClaim.reached()
                     let result = try await store.claim(progress.claimRequest(askedAt))
+                    storeWorked()
                     Failpoint.afterClaim.reached()
                     step = progress.claimed(result, askedAt: askedAt, now: moment())
                 } catch {
-                    logger.error("cannot claim", metadata: command.metadata(error))
+                    storeFailed("cannot claim", command, error)
                     step = progress.notClaimed(using: &generator)
                 }
             case .call(let timeout):
@@ -143,21 +144,23 @@ extension DeliveryPipeline {
                 do {
                     Failpoint.beforeRecord.reached()
                     let fencing = try await store.record(result, for: progress.telling(claim))
+                    storeWorked()
                     Failpoint.afterRecord.reached()
                     step = progress.recorded(fencing, result)
                 } catch {
                     // A result is known and the store does not take it: keep trying, also when the channel is gone,
                     // since losing it makes the command `unknown`.
-                    logger.error("cannot record", metadata: command.metadata(error))
+                    storeFailed("cannot record", command, error)
                     guard !isCutOff else { return .left }
                     await pause(progress.storeBackoff(using: &generator), ticket, work)
                 }
             case .release(let claim, let release, let next):
                 do {
                     let fencing = try await store.release(progress.telling(claim), as: release)
+                    storeWorked()
                     step = progress.released(fencing, then: next)
                 } catch {
-                    logger.error("cannot release a claim", metadata: command.metadata(error))
+                    storeFailed("cannot release a claim", command, error)
                     // Whoever has the command next (from a parking queue, after this channel, by a replay) would wait for
                     // the lease and take it for interrupted: keep trying, as with a result.
                     if isCutOff {
@@ -291,7 +294,9 @@ extension DeliveryPipeline {
             case .refused(let error):
                 return reject(work, announcement, obstacle: "\(error)")
             case .returned(_, let text):
-                log.write(.error, "the dead letter has nowhere to go; run `route-worker topology declare`") {
+                // Once for each command; that the queue is missing, ``FleetService`` says again and again.
+                let level: Logger.Level = tries == 1 ? .error : .debug
+                log.write(level, "the dead letter has nowhere to go; run `route-worker topology declare`") {
                     announcement.write(to: &$0, error: text)
                 }
             case .nacked, .failed:

@@ -55,7 +55,8 @@ public actor DeliveryPipeline {
     /// The generation in which each queue is consumed now; none while its subscription is lost.
     var generations: [String: UInt64] = [:]
     /// Of queues that should be consumed and are not.
-    var outages: [String: Outage] = [:]
+    var outages: [String: Outage<AMQPError>] = [:]
+    var storeOutage = Outage<String>()
     private var settlements: [Settlement] = []
     private var parkingSettlements: [Settlement] = []
     private var flushIsScheduled = false

@@ -1,9 +1,7 @@
-// What of a broker that is away is worth a line in the log. Pure.
+// What of something that fails again and again is worth a line in the log. Pure.
 
-import AMQP
-
-/// What goes wrong with one connection until it stands again.
-struct Outage {
+/// What goes wrong with one connection, queue or store until it works again.
+struct Outage<Failure: Hashable> {
     typealias Instant = ContinuousClock.Instant
 
     /// What an attempt that failed is.
@@ -15,27 +13,32 @@ struct Outage {
         case repetition
     }
 
-    static let reminderInterval: Duration = .seconds(60)
+    static var reminderInterval: Duration { .seconds(60) }
+    /// What works between two failures that are no further apart has not come back.
+    static var settlingTime: Duration { .seconds(1) }
 
-    private var said: Set<AMQPError> = []
+    private var said: Set<Failure> = []
     private var since: Instant?
     private var lastSaid: Instant?
+    private var lastFailed: Instant?
 
-    /// A connection that stood is lost, which is said.
-    mutating func began(_ error: AMQPError, now: Instant) {
-        said = [error]
+    /// Something that worked is lost, which is said.
+    mutating func began(_ failure: Failure, now: Instant) {
+        said = [failure]
         since = now
         lastSaid = now
+        lastFailed = now
     }
 
-    /// Also the first attempt after a loss is told of, with the same error.
-    mutating func failed(_ error: AMQPError, now: Instant) -> Attempt {
+    /// Also the first attempt after a loss is told of, with the same failure.
+    mutating func failed(_ failure: Failure, now: Instant) -> Attempt {
         guard let since, let lastSaid else {
-            began(error, now: now)
+            began(failure, now: now)
             return .news
         }
+        lastFailed = now
         let attempt: Attempt =
-            if said.insert(error).inserted {
+            if said.insert(failure).inserted {
                 .news
             } else if now - lastSaid >= Self.reminderInterval {
                 .reminder(away: now - since)
@@ -44,5 +47,14 @@ struct Outage {
             }
         if attempt != .repetition { self.lastSaid = now }
         return attempt
+    }
+
+    /// An attempt did not fail.
+    ///
+    /// - Returns: for how long the others did, where that is over with this attempt.
+    mutating func worked(now: Instant) -> Duration? {
+        guard let since, let lastFailed, now - lastFailed >= Self.settlingTime else { return nil }
+        self = Outage()
+        return lastFailed - since
     }
 }

@@ -9,7 +9,7 @@ import WorkerLog
 public final class ConnectionLog: Sendable {
     private let name: String
     private let logger: Logger
-    private let outage = Mutex(Outage())
+    private let outage = Mutex(Outage<AMQPError>())
 
     /// - Parameter name: the connection's among those of a worker.
     public init(_ name: String, logger: Logger) {
