@@ -81,6 +81,8 @@ struct AnswerPathTests {
         try await withHarness { harness in
             try await harness.delete(harness.deadLetters)
             var worker = try await harness.startWorker()
+            // Said before anything fails.
+            try await worker.line { $0.contains("a queue is missing") && $0.contains(harness.deadLetters) }
             let failing = CommandSpec.route(deadline: -5)
             // Its answer has nowhere to go either, and its call has been made.
             let called = CommandSpec.route().replying(to: CommandSender.replyQueuePrefix + newID())

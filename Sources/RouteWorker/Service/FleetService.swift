@@ -10,6 +10,7 @@ public struct FleetService: Service {
     private let configuration: AMQPConfiguration
     private let queue: String
     private let watched: [String]
+    private let needed: [String]
     private let board: HealthBoard
     private let pipeline: DeliveryPipeline
     private let logger: Logger
@@ -23,13 +24,15 @@ public struct FleetService: Service {
     ///   - queue: the commands queue whose consumers are the fleet. They are counted also while no org has a rate limit,
     ///     since a reload may bring one.
     ///   - watched: further queues, whose messages and consumers are shown on `board` with those of `queue`.
+    ///   - needed: queues that are published to, which are said in the log while nobody has declared them.
     public init(
-        _ configuration: AMQPConfiguration, queue: String, watched: [String], board: HealthBoard,
+        _ configuration: AMQPConfiguration, queue: String, watched: [String], needed: [String], board: HealthBoard,
         pipeline: DeliveryPipeline, logger: Logger
     ) {
         self.configuration = configuration
         self.queue = queue
         self.watched = watched
+        self.needed = needed
         self.board = board
         self.pipeline = pipeline
         self.logger = logger
@@ -56,14 +59,20 @@ public struct FleetService: Service {
 
     private func count() async throws {
         var known = 1
+        var missing: [String: Outage<String>] = [:]
         while true {
             do {
                 try await AMQPAdmin.withConnection(configuration) { admin in
                     while true {
                         var queues: [WorkerSample.Queue] = []
-                        for name in [queue] + watched {
+                        for name in shown + needed.filter({ !shown.contains($0) }) {
                             do {
-                                guard let found = try await admin.queue(name) else { continue }
+                                guard let found = try await admin.queue(name) else {
+                                    if needed.contains(name) { tell(name, &missing[name, default: Outage()]) }
+                                    continue
+                                }
+                                missing[name] = nil
+                                guard shown.contains(name) else { continue }
                                 queues.append(
                                     WorkerSample.Queue(
                                         name: name, messages: found.messages, consumers: found.consumers))
@@ -91,5 +100,14 @@ public struct FleetService: Service {
             }
             try await Task.sleep(for: Self.countInterval)
         }
+    }
+
+    /// Queues that are shown.
+    private var shown: [String] { [queue] + watched }
+
+    /// Before the first answer or dead letter has nowhere to go.
+    private func tell(_ name: String, _ outage: inout Outage<String>) {
+        guard outage.failed(name, now: .now) != .repetition else { return }
+        logger.error("a queue is missing; run `route-worker topology declare`", metadata: [LogKey.queue: "\(name)"])
     }
 }

@@ -133,6 +133,7 @@ struct RunCommand: AsyncParsableCommand {
                     try settings.brokerConfiguration("fleet"), queue: settings.fleetQueue,
                     watched: settings.consumedQueues.map(\.name).filter { $0 != settings.fleetQueue }
                         + [settings.answers.deadLetterQueue],
+                    needed: [settings.answers.queue, settings.answers.deadLetterQueue],
                     board: monitoring.board, pipeline: pipeline, logger: logger),
                 RoutingService(
                     consumer: consumer, pipeline: pipeline, parking: parking, controls: controls,
