@@ -82,7 +82,7 @@ let package = Package(
             dependencies: [
                 "AMQP", "AMQPMessage", "LoopSupport", "RouteWorker", "RoutingContract", "WorkerSettings",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
-                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: settings),
@@ -256,7 +256,7 @@ let package = Package(
         .testTarget(
             name: "InteractionAPITests",
             dependencies: [
-                "InteractionAPI", "InteractionSandbox", "LoopSupport", "RoutingContract",
+                "InteractionAPI", "InteractionSandbox", "LoopSupport", "RoutingContract", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),

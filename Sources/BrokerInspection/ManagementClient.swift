@@ -4,6 +4,7 @@ import AsyncHTTPClient
 import Foundation
 import LoopSupport
 import NIOCore
+import NIOHTTP1
 import NIOSSL
 
 /// Why the management API gave no answer; the text says what to do.
@@ -27,6 +28,7 @@ public struct ManagementClient: Sendable {
 
     private let client: HTTPClient
     private let base: String
+    private let user: String?
     private let authorization: String?
     private let timeLimit: Duration
 
@@ -39,6 +41,7 @@ public struct ManagementClient: Sendable {
         guard var parts = URLComponents(string: url), parts.host != nil else {
             throw ManagementFailure(description: "the URL cannot be read")
         }
+        user = parts.user
         authorization = parts.user.map { user in
             "Basic " + Data("\(user):\(parts.password ?? "")".utf8).base64EncodedString()
         }
@@ -93,9 +96,7 @@ public struct ManagementClient: Sendable {
         case 200: break
         case 401, 403:
             let reason = (try? JSONDecoder().decode(Refusal.self, from: body).reason) ?? "HTTP \(status)"
-            throw ManagementFailure(
-                description: "it refuses the user (\(reason)): give the right password, and the tag monitoring: "
-                    + "rabbitmqctl set_user_tags USER monitoring")
+            throw ManagementFailure(description: "it refuses the user (\(reason)): \(remedy(reason, path))")
         default:
             throw ManagementFailure(
                 description: "HTTP \(status) for /api/\(path[0]): is this the management plugin's address, "
@@ -108,11 +109,23 @@ public struct ManagementClient: Sendable {
         }
     }
 
+    /// The tag alone shows nothing of a virtual host into which the user is not let.
+    private func remedy(_ reason: String, _ path: [String]) -> String {
+        let name = user ?? "USER"
+        guard reason.contains("virtual host"), path.count > 1 else {
+            return "give the right password, and the tag monitoring: rabbitmqctl set_user_tags "
+                + "\(BrokerControl.quoted(name)) monitoring"
+        }
+        let nothing = Permissions(configure: "^$", write: "^$", read: "^$")
+        return "let it in, without a right to anything: \(BrokerControl(vhost: path[1]).setPermissions(name, nothing))"
+    }
+
     private static func failure(_ error: any Error) -> ManagementFailure {
         if TLSTrouble.isCause(of: error) { return ManagementFailure(description: TLSTrouble.words(for: error)) }
         let words =
             switch error {
             case is NIOTooManyBytesError: "its answer is too large"
+            case is HTTPParserError: "what answers there does not speak HTTP; RabbitMQ's management does on port 15672"
             case let error as HTTPClientError: error.shortDescription
             // Names and addresses; never a part of the request.
             default: ConnectionTrouble.words(for: error)

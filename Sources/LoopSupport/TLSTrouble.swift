@@ -15,7 +15,12 @@ public enum TLSTrouble {
         if text.contains("CERTIFICATE_VERIFY_FAILED") {
             return "\(certificate) was not accepted: expired, or signed by no trusted CA"
         }
-        return "TLS\(server.map { " with \($0)" } ?? "") failed: \(text.prefix(300))"
+        let failed = "TLS\(server.map { " with \($0)" } ?? "") failed"
+        // The server closed, or answered something else.
+        if text.contains("EOF during handshake") || text.contains("WRONG_VERSION_NUMBER") {
+            return "\(failed): is TLS spoken on that port?"
+        }
+        return "\(failed): \(text.prefix(300))"
     }
 
     /// Whether TLS itself is what failed, and not the connection underneath.

@@ -43,6 +43,17 @@ struct BrokerLossTests {
                         verb, "--priority", "3", "--apply-to", "queues", queue, "^\(queue)$", definition,
                     ])
                 }
+                // The tag alone shows it nothing.
+                try await broker.ctl(["add_user", "monitor", "monitor"])
+                try await broker.ctl(["set_user_tags", "monitor", "monitoring"])
+                let monitoring = ["AMQP_MANAGEMENT_URL": management.replacing("guest:guest", with: "monitor:monitor")]
+                let blind = await CommandLineTests.Run(try harness.tool("check", environment: monitoring))
+                let cure = "rabbitmqctl set_permissions -p / monitor '^$' '^$' '^$'"
+                #expect(blind.output.contains(cure), "\(blind.output)")
+                try await broker.ctl(["set_permissions", "monitor", "^$", "^$", "^$"])
+                let seeing = await CommandLineTests.Run(try harness.tool("check", environment: monitoring))
+                #expect(seeing.output.contains("(policy '\(harness.deadLetters)')"), "\(seeing.output)")
+
                 // What is looked at stays as it is.
                 let command = CommandSpec.route()
                 try await harness.send([command], to: 1)

@@ -270,6 +270,20 @@ struct CommandLineTests {
         }
     }
 
+    @Test(
+        "check says that what answers is no management API",
+        arguments: [("http", "does not speak HTTP"), ("https", "is TLS spoken on that port?")])
+    func notTheManagement(scheme: String, words: String) async throws {
+        try await withHarness { harness in
+            let broker = try #require(try URLComponents(string: TestBroker.url)?.port)
+            let run = await Run(
+                try harness.tool("check", "--set", "amqp.managementURL=\(scheme)://127.0.0.1:\(broker)"))
+            #expect(run.exit == .code(1))
+            let line = try #require(run.output.split(separator: "\n").first { $0.hasPrefix("FAIL") }, "\(run.output)")
+            #expect(line.hasPrefix("FAIL  management API: ") && line.contains(words), "\(line)")
+        }
+    }
+
     @Test("send says at once that it reaches no broker or queue, or that no answer would reach it")
     func sendInVain() async throws {
         try await withHarness { harness in

@@ -4,18 +4,17 @@ import Foundation
 import NIOCore
 import NIOPosix
 import RoutingContract
+import TestSupport
 import Testing
 
 @testable import InteractionAPI
 
 @Suite struct FixedTokensTests {
     private let org = OrgID("00D000000000001")!
-    private let folder: URL
+    private let temporary: TemporaryFolder
+    private var folder: URL { temporary.url }
 
-    init() throws {
-        folder = FileManager.default.temporaryDirectory.appending(path: "tokens-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    }
+    init() throws { temporary = try TemporaryFolder() }
 
     private func tokens(_ source: TokenSource, _ environment: [String: String] = [:], every interval: Duration = .zero)
         -> FixedTokens
