@@ -120,6 +120,8 @@ extension Connection {
         case .accessRefused: .authenticationRefused(user: endpoint.user)
         case .connectionClosed(530, let text):
             text.contains("not found") ? .vhostMissing(endpoint.vhost) : noPermission(text, endpoint)
+        case .connectionLost(let why):
+            .connectionLost("\(why) during the login; is AMQP spoken on port \(endpoint.port)?")
         case .unreadable:
             .unreachable(
                 host: endpoint.host, port: endpoint.port,
