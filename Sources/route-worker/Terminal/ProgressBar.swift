@@ -26,10 +26,7 @@ struct ProgressBar {
         if isTerminal {
             if done < total, let lastDrawnAt, now - lastDrawnAt < .milliseconds(100) { return }
             lastDrawnAt = now
-            let width = 30
-            let filled = min(width, done * width / total)
-            let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
-            write("\r\u{1B}[K\(title) \(bar) \(done)/\(total) \(note)")
+            write("\r\u{1B}[K" + line(done, note, width: Self.columns - 1))
         } else {
             let tenth = done * 10 / total
             guard tenth > lastTenth, now - lastWrittenAt >= .seconds(1) else { return }
@@ -42,6 +39,27 @@ struct ProgressBar {
         let seconds = Double((ContinuousClock.now - startedAt).wholeMillis) / 1000
         let line = "\(title) \(done)/\(total) in \(seconds.formatted(decimals: 1)) s"
         write(isTerminal ? "\r\u{1B}[K\(line)\n" : line + "\n")
+    }
+
+    /// What does not fit is left out, first the note: a line that wraps cannot be redrawn.
+    private func line(_ done: Int, _ note: String, width: Int) -> String {
+        let counts = "\(done)/\(total)"
+        let room = width - title.count - counts.count - 2
+        guard room >= Self.leastBar else { return "\(title) \(counts)" }
+        let hasNote = room - note.count - 1 >= Self.leastBar
+        let length = min(30, hasNote ? room - note.count - 1 : room)
+        let filled = min(length, done * length / total)
+        let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: length - filled)
+        return "\(title) \(bar) \(counts)" + (hasNote ? " \(note)" : "")
+    }
+
+    private static let leastBar = 5
+
+    /// Of the terminal that it is drawn on.
+    private static var columns: Int {
+        var size = winsize()
+        guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        return Int(size.ws_col)
     }
 
     private func write(_ text: String) { say(text, terminator: "") }
