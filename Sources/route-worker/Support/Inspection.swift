@@ -217,7 +217,9 @@ struct Inspection {
             case .rejected(let error), .configuration(let error), .token(let error), .transient(let error, _),
                 .unknown(let error):
                 let code = error.code.map { ", code \($0)" } ?? ""
-                wrong(part, "\(org.baseURL): HTTP \(answer.status)\(code): \(error.message)")
+                let status = "HTTP \(answer.status)\(code)"
+                let message = error.message.hasPrefix(status) ? error.message : "\(status): \(error.message)"
+                wrong(part, "\(org.baseURL): \(message)")
             }
         }
     }

@@ -7,7 +7,8 @@ enum SecretFiles {
     /// Whether every user may read it. A group may well be meant to: that is how secrets are mounted into containers.
     static func isOpenToOthers(_ path: String) -> Bool {
         var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IROTH != 0
+        // What is no file is said to be none where it is read.
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_mode & S_IROTH != 0
     }
 }
 
