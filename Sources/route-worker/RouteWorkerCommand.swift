@@ -23,6 +23,7 @@ struct RouteWorkerCommand: AsyncParsableCommand {
               route-worker dead-letters list -c worker.yaml --group
               route-worker pause -c worker.yaml --org acme --reason "their change"
               route-worker send -c worker.yaml --org acme --conversation 7b0c… --wait
+              source <(route-worker --generate-completion-script bash)   or zsh, fish
             """,
         version: version,
         subcommands: [

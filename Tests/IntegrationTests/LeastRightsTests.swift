@@ -68,9 +68,8 @@ struct LeastRightsTests {
     /// To configure, write and read.
     private static func rights() throws -> [String] {
         let readme = try String(contentsOf: PackageFolder.url.appending(path: "README.md"), encoding: .utf8)
-        let line = try #require(
-            readme.split(separator: "\n").first { $0.hasPrefix("`rabbitmqctl set_permissions worker ") })
-        let rights = line.split(separator: "'").filter { $0.hasPrefix("^") }.map(String.init)
+        let command = try #require(readme.firstMatch(of: /rabbitmqctl set_permissions worker[^`]*/)).output
+        let rights = command.split(separator: "'").filter { $0.hasPrefix("^") }.map(String.init)
         try #require(rights.count == 3)
         return rights
     }
