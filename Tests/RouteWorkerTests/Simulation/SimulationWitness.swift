@@ -283,7 +283,8 @@ final class SimulationWitness: @unchecked Sendable {
     private func needsDeadLetter(_ outcome: Outcome, _ message: Sent) -> Bool {
         switch outcome {
         case .succeeded, .superseded: return false
-        case .invalid, .conflict, .expired: return !message.deadLetters.contains(outcome)
+        // Bound to nothing, it may have ended otherwise when it was delivered again before that one could be placed.
+        case .invalid, .conflict, .expired: return !message.deadLetters.contains(outcome) && message.outcomes.count == 1
         case .rejected, .exhausted, .unknown:
             let all = sent.values.filter { $0.request == message.request }
             return !all.contains { $0.deadLetters.contains(outcome) || $0.isHandedOn }
