@@ -83,6 +83,13 @@ public actor PrivateBroker {
     /// SIGTERM, and waits for the end; its data stays for ``restart()``.
     public func stop() async throws { try await script("stop") }
 
+    /// Ends it for good: it need not write down what nobody will read.
+    public func discard() async throws {
+        try await kill()
+        // What belongs to it besides.
+        try await stop()
+    }
+
     /// SIGSTOP: its connections stay open, and nothing answers.
     public func suspend() async throws { try await script("suspend") }
 
@@ -136,10 +143,10 @@ public func withPrivateBroker<Value>(
     let broker = try await PrivateBroker(tls: tls, plugins: plugins, settings: settings)
     do {
         let value = try await body(broker)
-        try await broker.stop()
+        try await broker.discard()
         return value
     } catch {
-        try? await broker.stop()
+        try? await broker.discard()
         throw error
     }
 }
@@ -152,16 +159,16 @@ public func withPrivateCluster<Value>(
 ) async throws -> Value {
     var nodes: [PrivateBroker] = []
     // The first is stopped last: its epmd is that of all.
-    func stop() async throws {
-        for node in nodes.reversed() { try await node.stop() }
+    func discard() async throws {
+        for node in nodes.reversed() { try await node.discard() }
     }
     do {
         while nodes.count < count { nodes.append(try await PrivateBroker(joining: nodes.first)) }
         let value = try await body(nodes)
-        try await stop()
+        try await discard()
         return value
     } catch {
-        try? await stop()
+        try? await discard()
         throw error
     }
 }
