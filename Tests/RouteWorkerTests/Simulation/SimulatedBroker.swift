@@ -143,8 +143,10 @@ final class SimulatedConsumer: @unchecked Sendable {
                 guard case .ack(let receipt) = settlement else { preconditionFailure("nothing here is to be rejected") }
                 for (queue, slot) in self.slots where slot.channel?.generation == receipt.generation {
                     self.world.transcript("ack \(queue) \(receipt.generation)/\(receipt.deliveryTag)")
-                    precondition(
-                        slot.channel!.unsettled.removeValue(forKey: receipt.deliveryTag) != nil, "settled twice")
+                    guard let settled = slot.channel!.unsettled.removeValue(forKey: receipt.deliveryTag) else {
+                        preconditionFailure("settled twice")
+                    }
+                    self.world.witness.acknowledges(settled.message)
                     self.broker.pumpSoon(queue)
                 }
             }

@@ -36,7 +36,7 @@ final class SimulatedLoop: EventLoop, @unchecked Sendable {
         self.suspendedAt = nil
         let due = due
         self.due = []
-        for job in due { job() }
+        for job in due { run(job) }
     }
 
     /// Its process is gone: it is never woken.

@@ -20,10 +20,15 @@ struct SimulatedPorts: RoutingAPI, MessagePublisher, BestEffortPublisher, Idempo
         let isCommand = command.reply.correlationID != nil
         let latest = worker.loop.now + TimeAmount(timeout)
         if isCommand { worker.begins(command.key.org) }
-        let result = await world.there { [world, worker] in await world.call(command, timeout: timeout, by: worker) }
-        if isCommand { worker.ends(command.key.org) }
+        let wasStopped = isCommand && worker.stopBeforeCall()
+        if wasStopped { await world.delay(0...0) }
+        var result = await world.there { [world, worker] in
+            await world.call(command, timeout: timeout, by: worker, wasStopped: wasStopped)
+        }
         // The answer and the end of the time for it waited together.
-        return worker.loop.now > latest && world.chosen(0...1) == 0 ? ScriptedAPI.lost : result
+        if worker.loop.now > latest, world.chosen(0...1) == 0 { result = ScriptedAPI.lost }
+        if isCommand { worker.ends(command.key.org, result) }
+        return result
     }
 
     // MARK: Publisher
@@ -34,12 +39,13 @@ struct SimulatedPorts: RoutingAPI, MessagePublisher, BestEffortPublisher, Idempo
         return await world.there { [world] in
             let outcomes = messages.map { message -> PublishOutcome in
                 let fails = world.fails()
-                if fails, world.chosen(0...1) == 0 { return .nacked }
+                let failed = PublishOutcome.failed(.timeout("by the test"))
+                if fails, world.chosen(0...2) > 0 { return world.chosen(0...1) == 0 ? .nacked : failed }
                 guard world.broker.put(message.message, in: message.routingKey) else {
                     return .returned(code: 312, text: "NO_ROUTE")
                 }
                 world.witness.publishes(message)
-                return fails ? .failed(.timeout("by the test")) : .confirmed
+                return fails ? failed : .confirmed
             }
             await world.lag(0...10)
             return outcomes

@@ -15,6 +15,7 @@ final class SimulatedWorker: @unchecked Sendable {
     static let rules: DecodingRules = {
         var rules = DecodingRules()
         rules.honoursReplay = true
+        rules.replyAllowList.append(.prefix("replies."))
         return rules
     }()
 
@@ -39,6 +40,10 @@ final class SimulatedWorker: @unchecked Sendable {
     private(set) var wokeAt: Duration = .zero
     private(set) var stoodUntil: Duration?
     private(set) var callsAtOnce: [OrgID: Int] = [:]
+    /// What an org asked for with `Retry-After`.
+    private var quiet: [OrgID: (since: Duration, until: Duration)] = [:]
+    /// Stops its process just before its next call leaves.
+    var beforeCall: (() -> Void)?
 
     init(_ number: Int, _ world: SimulatedWorld, _ settings: PipelineSettings, orgs: [KnownOrg]) {
         (self.number, self.world, self.settings, self.orgs) = (number, world, settings, orgs)
@@ -224,7 +229,25 @@ final class SimulatedWorker: @unchecked Sendable {
         if callsAtOnce.values.reduce(0, +) > settings.concurrency { world.violated("more calls than slots") }
     }
 
-    func ends(_ org: OrgID) { callsAtOnce[org]! -= 1 }
+    func ends(_ org: OrgID, _ result: CallResult) {
+        callsAtOnce[org]! -= 1
+        guard case .answered(let answer) = result, let seconds = answer.retryAfter.flatMap({ Int($0) }) else { return }
+        let until = world.uptime + .seconds(seconds)
+        quiet[org] = (world.uptime, max(until, quiet[org]?.until ?? .zero))
+    }
+
+    func isToWait(for org: OrgID) -> Bool {
+        guard let quiet = quiet[org], world.slowness.isEmpty, !world.mayRepeat else { return false }
+        return world.uptime - quiet.since > SimulatedWorld.oneTurn && world.uptime < quiet.until
+    }
+
+    /// - Returns: whether its process was stopped.
+    func stopBeforeCall() -> Bool {
+        guard let stop = beforeCall else { return false }
+        beforeCall = nil
+        stop()
+        return true
+    }
 }
 
 extension DeliveryPipeline {

@@ -26,6 +26,7 @@ final class SimulatedWorld: @unchecked Sendable {
     }
 
     static let results = "routing.results"
+    static let replies = "replies.platform"
     static let deadLetters = "routing.dead-letters"
     /// Where commands are handed on to.
     static let elsewhere = "elsewhere"
@@ -55,6 +56,8 @@ final class SimulatedWorld: @unchecked Sendable {
     var calmAt: Duration = .zero
     /// Whether the calls of a conversation have to come in the order of its commands.
     var keepsOrder = true
+    /// After how many deliveries workers end a command.
+    var deliveryLimit = PipelineSettings.usualDeliveryLimit
     /// Whether a route of unknown effect may be called again.
     var mayRepeat = false
 
@@ -113,6 +116,11 @@ final class SimulatedWorld: @unchecked Sendable {
         slowness.isEmpty && closed[org].map { uptime - $0 > Self.oneTurn } ?? false
     }
 
+    /// Whether commands of the org may have been read and discarded just now.
+    func mayDiscard(_ org: OrgID) -> Bool {
+        controls.control(of: org).mode == .shadow || turned[org].map { uptime - $0 < .seconds(60) } ?? false
+    }
+
     func fails() -> Bool { uptime < calmAt && chosen(0...99) < faultPercent }
 
     // MARK: The platform
@@ -125,9 +133,11 @@ final class SimulatedWorld: @unchecked Sendable {
     // MARK: Salesforce
 
     /// A call for a command of the test.
-    func call(_ command: RouteCommand, timeout: Duration, by worker: SimulatedWorker) async -> CallResult {
+    func call(
+        _ command: RouteCommand, timeout: Duration, by worker: SimulatedWorker, wasStopped: Bool
+    ) async -> CallResult {
         guard let number = witness.number(of: command) else { return await answer(command.key.org, timeout) }
-        let call = witness.calls(command, number: number, timeout: timeout, by: worker)
+        let call = witness.calls(command, number: number, timeout: timeout, by: worker, wasStopped: wasStopped)
         let result = await answer(command.key.org, timeout)
         switch result {
         case .answered(let answer):

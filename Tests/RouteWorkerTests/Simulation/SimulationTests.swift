@@ -44,19 +44,22 @@ struct Simulation {
         }
         unknownEffect = [.report, .report, .report, .retry, .clearThenRoute].randomElement(using: &world.random)!
         let prefetch = world.chosen(3...30)
-        settings = PipelineSettings(
+        var settings = PipelineSettings(
             worker: "simulated", concurrency: world.chosen(1...6),
             queues: (0...world.chosen(0...1)).map {
                 .init(name: "commands.\($0)", prefetch: prefetch, lock: kind == .partitioned ? "owner.\($0)" : nil)
             },
             lease: .seconds(12), policies: Self.policies(of: orgs, unknownEffect, world))
+        world.deliveryLimit = world.chosen(0...3) == 0 ? 2 : PipelineSettings.usualDeliveryLimit
+        settings.deliveryLimit = world.deliveryLimit
+        self.settings = settings
         world.keepsOrder = kind != .shared
         world.mayRepeat = settings.policies.values.contains { $0.unknownEffect != .report }
         world.faultPercent = [0, 0, 2, 10, 30].randomElement(using: &world.random)!
         world.calmAt = Self.troubled
         world.refusesLots = world.chosen(0...7) == 0
         for name in settings.queues.map(\.name)
-            + [SimulatedWorld.results, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere]
+            + [SimulatedWorld.results, SimulatedWorld.replies, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere]
         {
             world.broker.declare(name)
         }
@@ -131,6 +134,7 @@ struct Simulation {
             if world.chosen(0...11) == 0, let first = earlier.randomElement(using: &world.random) { command = first }
             earlier.append(command)
             let context = world.chosen(0...39) == 0 ? "P_D" : "P_C"
+            let replyTo = world.chosen(0...3) == 0 ? SimulatedWorld.replies : nil
             let patience = world.chosen(0...5) == 0 ? Duration.seconds(world.chosen(1...30)) : nil
             let (key, place, isValid) = command
             let queue = settings.queues[place % settings.queues.count].name
@@ -144,6 +148,7 @@ struct Simulation {
                     body: Array((isValid ? #"{"conversationIdentifier":"c\#(place)"\#(type)}"# : "{").utf8))
                 if hasIssueTimes { message.issuedAt = world.wall }
                 if let patience { message.deadline = world.wall + patience }
+                message.replyTo = replyTo
                 world.send(message) { message.command(number: $0, key.kind) }
             }
         }
@@ -171,8 +176,9 @@ struct Simulation {
                     latency: [1...20, 100...900, 2000...6000].randomElement(using: &world.random)!))
         }
         for trouble in world.troubles { world.transcript("trouble \(trouble)") }
-        for queue in [SimulatedWorld.results, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere]
-        where world.chosen(0...5) == 0 {
+        for queue in [
+            SimulatedWorld.results, SimulatedWorld.replies, SimulatedWorld.deadLetters, SimulatedWorld.elsewhere,
+        ] where world.chosen(0...5) == 0 {
             let (from, to) = spell()
             world.absences.append((queue, from, to))
             world.transcript("\(queue) is away from \(from) to \(to)")
@@ -213,9 +219,8 @@ struct Simulation {
             world.transcript("reload")
             for worker in workers where !worker.isDead { worker.reload(policies) }
         case 8, 9:
-            let mode: ControlMode =
-                Bool.random(using: &world.random) ? .live : .passthrough(to: SimulatedWorld.elsewhere)
-            say(.mode(mode), of: orgs.randomElement(using: &world.random)!.id)
+            let modes: [ControlMode] = [.live, .passthrough(to: SimulatedWorld.elsewhere), .shadow]
+            say(.mode(modes.randomElement(using: &world.random)!), of: orgs.randomElement(using: &world.random)!.id)
         case 12, 13: replay()
         case 10, 11:
             suspend(worker, others: alive.filter { $0 != index }.map { workers[$0] })
@@ -234,23 +239,29 @@ struct Simulation {
     private func suspend(_ worker: SimulatedWorker, others: [SimulatedWorker]) {
         let times = [100...2000, 3000...11_000, 12_500...30_000].randomElement(using: &world.random)!
         let time = Int64(world.chosen(times))
-        worker.suspend(for: time, clockStands: Bool.random(using: &world.random))
-        guard world.chosen(0...2) > 0 else { return }
-        // Its heartbeats are missed, and others take over what it held.
-        world.after(0...time) {
-            worker.main.loseConnection()
-            worker.lots.loseConnection()
+        let clockStands = Bool.random(using: &world.random)
+        let isLost = world.chosen(0...2) > 0
+        let suspend = { [world] in
+            worker.suspend(for: time, clockStands: clockStands)
+            guard isLost else { return }
+            // Its heartbeats are missed, and others take over what it held.
+            world.after(0...time) {
+                worker.main.loseConnection()
+                worker.lots.loseConnection()
+            }
+            let others = others.filter { !$0.isDead && !$0.isDraining }
+            guard let next = others.randomElement(using: &world.random) else { return }
+            next.wanted.formUnion(worker.wanted)
+            worker.wanted = []
         }
-        guard let next = others.randomElement(using: &world.random) else { return }
-        next.wanted.formUnion(worker.wanted)
-        worker.wanted = []
+        if Bool.random(using: &world.random) { suspend() } else { worker.beforeCall = suspend }
     }
 
     private func check() {
         world.begin { [world] in world.witness.ends(await world.records(of: world.witness.keys)) }
         world.loop.run()
         for (name, queue) in world.broker.queues
-        where !name.hasPrefix("routing.") && name != SimulatedWorld.elsewhere {
+        where settings.queues.contains(where: { name.hasPrefix($0.name) }) {
             let commands = (queue.stored + queue.channels.flatMap { $0.unsettled.values }).filter {
                 ParkingMarker($0.message) == nil
             }
@@ -280,7 +291,10 @@ struct Simulation {
         }
         // Histories in which nothing happens prove nothing.
         if count >= 40 {
-            #expect(seen.isSuperset(of: ["live", "parked", "returning", "succeeded", "unknown", "handed on"]))
+            let expected =
+                Outcome.allCases.map(\.rawValue)
+                + ["live", "parked", "returning", "handed on", "discarded", "replayed", "late"]
+            #expect(Set(expected).subtracting(seen).isEmpty)
         }
     }
 }

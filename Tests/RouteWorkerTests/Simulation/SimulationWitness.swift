@@ -5,6 +5,8 @@ import AMQPMessage
 import IdempotencyStore
 import RoutingContract
 
+@testable import RouteWorker
+
 /// Sees every message, claim, call and answer, and says what must not have been.
 ///
 /// Confined to the loop of its world, as all of the simulation.
@@ -21,20 +23,24 @@ final class SimulationWitness: @unchecked Sendable {
         var body: [UInt8]
         var issuedAt: Timestamp?
         var deadline: Timestamp?
+        var replyTo: String?
         var isReplay = false
         /// Whether the replay accepts a second effect.
         var acceptsDuplicate = false
         var outcomes: Set<Outcome> = []
         var isAnswered = false
         var isHandedOn = false
+        var isParked = false
+        var isDiscarded = false
         var deadLetters: Set<Outcome> = []
         /// Under which `message_id` each outcome was announced.
         var answerIDs: [Outcome: String] = [:]
     }
 
     private struct Command {
-        var claim: (worker: Int, at: Duration, until: Timestamp, isUsed: Bool)?
-        var holders: Set<Int> = []
+        var claim: (worker: Int, until: Timestamp, isUsed: Bool)?
+        /// The workers that have claimed it, and when each did last.
+        var holders: [Int: Duration] = [:]
         var calls = 0
         var effects = 0
         /// One, and one more for each replay that accepts another.
@@ -55,7 +61,7 @@ final class SimulationWitness: @unchecked Sendable {
     /// Workers that were gone in the middle of something, be it for a while.
     private var gone: Set<Int> = []
     private var lastWoken: Duration = .seconds(-60)
-    /// Outcomes, and states of gates, that came about.
+    /// What came about: outcomes, states of gates, and turns that are easily missed.
     var seen: Set<String> = []
 
     init(_ world: SimulatedWorld) { self.world = world }
@@ -64,7 +70,10 @@ final class SimulationWitness: @unchecked Sendable {
     func sends(_ message: Sent) -> Int {
         let number = sent.count + 1
         sent[number] = message
-        if message.isReplay { commands[message.request, default: Command()].isReplayed = true }
+        if message.isReplay {
+            commands[message.request, default: Command()].isReplayed = true
+            seen.insert("replayed")
+        }
         if message.acceptsDuplicate { commands[message.request]!.mostEffects += 1 }
         world.transcript(
             "send \(number), a \(message.isReplay ? "replay" : "command") of \(message.request) in \(message.queue)")
@@ -73,12 +82,11 @@ final class SimulationWitness: @unchecked Sendable {
 
     /// What was sent, without what has become of it.
     func sent(as message: Message) -> Sent? {
-        guard let number = message.properties.correlationID.flatMap({ Int($0) }), let sent = sent[number] else {
-            return nil
-        }
+        guard let sent = number(of: message).flatMap({ sent[$0] }) else { return nil }
         return Sent(
             request: sent.request, key: sent.key, conversation: sent.conversation, queue: sent.queue,
-            context: sent.context, body: sent.body, issuedAt: sent.issuedAt, deadline: sent.deadline)
+            context: sent.context, body: sent.body, issuedAt: sent.issuedAt, deadline: sent.deadline,
+            replyTo: sent.replyTo)
     }
 
     /// The number of the message that a call is for; none for probes and for derived deletes.
@@ -87,6 +95,10 @@ final class SimulationWitness: @unchecked Sendable {
             return nil
         }
         return number
+    }
+
+    private func number(of message: Message) -> Int? {
+        message.properties.correlationID.flatMap { Int($0) }.flatMap { sent[$0] == nil ? nil : $0 }
     }
 
     func isGone(_ worker: Int) { gone.insert(worker) }
@@ -99,9 +111,9 @@ final class SimulationWitness: @unchecked Sendable {
         switch result {
         case .acquired, .interrupted, .superseded:
             commands[request.key.request, default: Command()].claim = (
-                worker, world.uptime, world.wall + request.lease, false
+                worker, world.wall + request.lease, false
             )
-            commands[request.key.request]!.holders.insert(worker)
+            commands[request.key.request]!.holders[worker] = world.uptime
         case .completed, .inProgress, .conflict: break
         }
     }
@@ -118,7 +130,7 @@ final class SimulationWitness: @unchecked Sendable {
 
     /// Whether somebody may have left a claim of it without a word.
     private func mayBeAbandoned(_ command: Command) -> Bool {
-        command.isInLimbo || !world.slowness.isEmpty || !command.holders.isDisjoint(with: gone)
+        command.isInLimbo || !world.slowness.isEmpty || !gone.isDisjoint(with: command.holders.keys)
     }
 
     // MARK: Calls
@@ -126,22 +138,29 @@ final class SimulationWitness: @unchecked Sendable {
     /// A call that is under way.
     struct Call {
         var command: RouteCommand
-        /// It left a worker whose clock had stood since its claim: such a one can be late for everything.
+        /// It left a worker that was stopped after its last look at the lease, or whose clock had stood since its claim: such
+        /// a one can be late for everything.
         var isLate: Bool
     }
 
-    func calls(_ command: RouteCommand, number: Int, timeout: Duration, by worker: SimulatedWorker) -> Call {
+    func calls(
+        _ command: RouteCommand, number: Int, timeout: Duration, by worker: SimulatedWorker, wasStopped: Bool
+    ) -> Call {
         let (conversation, request) = (command.conversationKey, command.key.request)
         world.transcript("call \(number) of \(command.conversation) by \(worker.number)")
         let known = commands[request] ?? Command()
-        let isLate = worker.stoodUntil.map { until in known.claim.map { $0.at <= until } ?? false } ?? false
-        if let deadline = command.deadline, world.wall + timeout > deadline {
-            world.violated("call \(number) for longer than its deadline")
-        }
-        if world.isClosed(to: command.key.org), world.uptime - worker.wokeAt > SimulatedWorld.oneTurn {
-            world.violated("call \(number) for an org that must not be called")
-        }
+        let claimedAt = known.holders[worker.number] ?? .zero
+        let stood = worker.stoodUntil.map { claimedAt <= $0 } ?? false
+        let isLate = wasStopped || stood
+        if isLate { seen.insert("late") }
         if !isLate {
+            if let deadline = command.deadline, world.wall + timeout > deadline {
+                world.violated("call \(number) for longer than its deadline")
+            }
+            if world.isClosed(to: command.key.org), world.uptime - worker.wokeAt > SimulatedWorld.oneTurn {
+                world.violated("call \(number) for an org that must not be called")
+            }
+            if worker.isToWait(for: command.key.org) { world.violated("call \(number) before it was asked for") }
             if known.claim.map({ $0.worker == worker.number && !$0.isUsed }) != true {
                 world.violated("no claim for call \(number)")
             }
@@ -186,14 +205,18 @@ final class SimulationWitness: @unchecked Sendable {
         if !outgoing.mandatory || message.properties.deliveryMode != 2 {
             world.violated("a message to \(queue) that may get lost")
         }
-        guard let number = message.properties.correlationID.flatMap({ Int($0) }), sent[number] != nil else { return }
+        if let number = ParkedMessage(message).flatMap({ number(of: $0.message) }) { sent[number]!.isParked = true }
+        guard let number = number(of: message) else { return }
         if queue == SimulatedWorld.elsewhere { return handsOn(number) }
         guard let outcome = message.header(HeaderName.outcome).flatMap({ Outcome(rawValue: $0) }) else { return }
         seen.insert(outcome.rawValue)
         world.transcript("\(outcome) of \(number) in \(queue)")
         sent[number]!.outcomes.insert(outcome)
         switch queue {
-        case SimulatedWorld.results:
+        case SimulatedWorld.results, SimulatedWorld.replies:
+            if queue != sent[number]!.replyTo ?? SimulatedWorld.results {
+                world.violated("the answer to \(number) in \(queue)")
+            }
             sent[number]!.isAnswered = true
             let id = message.properties.messageID ?? ""
             if sent[number]!.answerIDs.updateValue(id, forKey: outcome) ?? id != id {
@@ -219,7 +242,8 @@ final class SimulationWitness: @unchecked Sendable {
         let isTrue =
             switch outcome {
             case .succeeded: command.effects > 0
-            case .rejected, .exhausted: command.calls > 0
+            case .rejected: command.calls > 0
+            case .exhausted: command.calls > 0 || world.deliveryLimit < PipelineSettings.usualDeliveryLimit
             case .unknown: command.calls > 0 || mayBeAbandoned(command)
             case .superseded: sameRequest.contains { route in sent.values.contains { $0.deletes(later: route) } }
             case .expired: message.deadline.map { $0 <= world.wall + .seconds(1) } ?? false
@@ -230,6 +254,8 @@ final class SimulationWitness: @unchecked Sendable {
         switch outcome {
         // What is bound to nothing may end otherwise when it is delivered again, since its ack was lost.
         case .invalid, .conflict: return
+        // What was said of one message may be said late, when a duplicate was called for.
+        case .expired where sameRequest.count > 1: return
         case .expired: break
         case .succeeded, .rejected, .superseded, .exhausted, .unknown:
             commands[message.request, default: Command()].endings.insert(outcome)
@@ -259,11 +285,30 @@ final class SimulationWitness: @unchecked Sendable {
         lastCalled[message.conversation] = number
     }
 
+    func acknowledges(_ message: Message) {
+        let parked = ParkedMessage(message)
+        guard let number = number(of: parked?.message ?? message), let known = sent[number] else { return }
+        if known.isHandedOn || (known.isParked && parked == nil) { return }
+        let lacks = known.outcomes.filter { needsDeadLetter($0, known) }
+        if known.isAnswered, lacks.isEmpty { return }
+        // Also what was delivered again, since its dead letter could not be placed.
+        if world.mayDiscard(known.conversation.org) {
+            sent[number]!.isDiscarded = true
+            seen.insert("discarded")
+            return
+        }
+        // Of duplicates another one may place the dead letter.
+        let isOnly = sent.values.count(where: { $0.request == known.request }) == 1
+        if isOnly || !known.isAnswered {
+            world.violated("\(number) was acknowledged without an answer, or a dead letter of \(lacks)")
+        }
+    }
+
     // MARK: The end
 
     /// - Parameter records: what the store remembers of each command.
     func ends(_ records: [CommandKey: CommandRecord]) {
-        for (number, message) in sent where !message.isHandedOn {
+        for (number, message) in sent where !message.isHandedOn && !message.isDiscarded {
             if !message.isAnswered { world.violated("no answer to \(number)") }
             for outcome in message.outcomes where needsDeadLetter(outcome, message) {
                 world.violated("no dead letter of \(number), which is \(outcome)")
@@ -287,7 +332,7 @@ final class SimulationWitness: @unchecked Sendable {
         case .invalid, .conflict, .expired: return !message.deadLetters.contains(outcome) && message.outcomes.count == 1
         case .rejected, .exhausted, .unknown:
             let all = sent.values.filter { $0.request == message.request }
-            return !all.contains { $0.deadLetters.contains(outcome) || $0.isHandedOn }
+            return !all.contains { $0.deadLetters.contains(outcome) || $0.isHandedOn || $0.isDiscarded }
         }
     }
 }
@@ -300,7 +345,8 @@ extension SimulationWitness.Sent {
         ]
         if let issuedAt { headers["IssuedAt"] = .int64(issuedAt.milliseconds) }
         if let deadline { headers["Deadline"] = .int64(deadline.milliseconds) }
-        return Message(properties: MessageProperties(headers: headers, correlationID: "\(number)"), body: body)
+        let properties = MessageProperties(headers: headers, correlationID: "\(number)", replyTo: replyTo)
+        return Message(properties: properties, body: body)
     }
 
     fileprivate func deletes(later route: Self) -> Bool {
