@@ -55,6 +55,15 @@ struct OutageTests {
         #expect(outage.failed("full", now: at(17)) == .news)
     }
 
+    @Test("Of a store whose every error has another text, some are said and then one a minute")
+    func ever() {
+        var outage = Outage<String>()
+        let attempts = (0..<600).map { outage.failed("\($0) operations wait already", now: at($0 / 10)) }
+        #expect(attempts.count { $0 == .news } == Outage<String>.maximumNews)
+        #expect(attempts.count { $0 == .repetition } == 600 - Outage<String>.maximumNews)
+        #expect(outage.failed("601 operations wait already", now: at(70)) == .reminder(away: .seconds(70)))
+    }
+
     @Test("A queue that cannot be consumed is said once, and anew once it was consumed", .timeLimit(.minutes(1)))
     func queue() async throws {
         let log = try LogFile()

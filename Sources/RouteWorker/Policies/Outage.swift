@@ -17,6 +17,9 @@ struct Outage<Failure: Hashable> {
     /// What works between two failures that are no further apart has not come back.
     static var settlingTime: Duration { .seconds(1) }
 
+    /// Ways of failing that are told before a reminder is due: each of a server's texts may differ from all before it.
+    static var maximumNews: Int { 20 }
+
     private var said: Set<Failure> = []
     private var since: Instant?
     private var lastSaid: Instant?
@@ -38,7 +41,7 @@ struct Outage<Failure: Hashable> {
         }
         lastFailed = now
         let attempt: Attempt =
-            if said.insert(failure).inserted {
+            if said.count < Self.maximumNews, said.insert(failure).inserted {
                 .news
             } else if now - lastSaid >= Self.reminderInterval {
                 .reminder(away: now - since)
@@ -49,11 +52,11 @@ struct Outage<Failure: Hashable> {
         return attempt
     }
 
-    /// An attempt did not fail.
+    /// An attempt did not fail. The clock is read only where it counts: every command comes by here.
     ///
     /// - Returns: for how long the others did, where that is over with this attempt.
-    mutating func worked(now: Instant) -> Duration? {
-        guard let since, let lastFailed, now - lastFailed >= Self.settlingTime else { return nil }
+    mutating func worked(now: @autoclosure () -> Instant) -> Duration? {
+        guard let since, let lastFailed, now() - lastFailed >= Self.settlingTime else { return nil }
         self = Outage()
         return lastFailed - since
     }
