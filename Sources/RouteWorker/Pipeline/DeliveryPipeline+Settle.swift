@@ -124,12 +124,13 @@ extension DeliveryPipeline {
             case .call(let timeout):
                 let result = await call(command, timeout)
                 Failpoint.afterAnswer.reached()
+                let state = orgs[org]!
                 step = progress.called(
-                    result, trouble: orgs[org]!.refusals.trouble(of: command.key), now: moment(), using: &generator)
+                    result, trouble: state.refusals.trouble(of: command.key), now: moment(), using: &generator)
                 pacing = Pacing()
                 if let verdict = progress.lastVerdict {
                     judge(verdict, of: command)
-                    orgs[org]!.refusals.called(for: command.key, verdict)
+                    state.refusals.called(for: command.key, verdict)
                 }
             case .clear(let timeout):
                 let result = await call(command.clearingItsConversation, timeout)

@@ -6,14 +6,9 @@ import RoutingContract
 extension DeliveryPipeline {
     /// - Parameter what: what could not be done for the command, which is tried again.
     func storeFailed(_ what: String, _ command: RouteCommand, _ error: some Error) {
-        var metadata = command.metadata(error)
-        var level = Logger.Level.error
-        switch storeOutage.failed("\(what): \(error)", now: .now) {
-        case .news: break
-        case .reminder(let away): metadata[LogKey.awaySeconds] = "\(away.components.seconds)"
-        case .repetition: level = .debug
-        }
-        logger.log(level: level, "\(what); commands wait until the store works", metadata: metadata)
+        logger.log(
+            storeOutage.failed("\(what): \(error)", now: .now), .error, "\(what); commands wait until the store works",
+            metadata: command.metadata(error))
     }
 
     func storeWorked() {

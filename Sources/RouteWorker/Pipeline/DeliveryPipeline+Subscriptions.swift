@@ -40,17 +40,10 @@ extension DeliveryPipeline {
 
     /// Without a warning for every attempt.
     private func tell(_ queue: String, _ error: AMQPError) {
-        var metadata: Logger.Metadata = [LogKey.queue: "\(queue)", LogKey.error: "\(error)"]
-        var level = Logger.Level.warning
-        switch outages[queue, default: Outage()].failed(error, now: .now) {
-        case .news: break
-        case .reminder(let away): metadata[LogKey.awaySeconds] = "\(away.components.seconds)"
-        case .repetition: level = .debug
-        }
         logger.log(
-            level: level,
+            outages[queue, default: Outage()].failed(error, now: .now), .warning,
             error.isMissing
                 ? "not consuming; run `route-worker topology declare`" : "not consuming; will subscribe again",
-            metadata: metadata)
+            metadata: [LogKey.queue: "\(queue)", LogKey.error: "\(error)"])
     }
 }

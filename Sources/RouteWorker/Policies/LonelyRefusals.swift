@@ -46,6 +46,8 @@ struct LonelyRefusals: Sendable {
     mutating func called(for key: CommandKey, _ verdict: Verdict) {
         switch verdict {
         case .succeeded, .nothingCleared:
+            // Nearly always: successes count only beside what was refused.
+            if known.isEmpty { return }
             known[key] = nil
             successes[key.kind, default: 0] += 1
         case .configuration:

@@ -107,7 +107,8 @@ public struct FleetService: Service {
 
     /// Before the first answer or dead letter has nowhere to go.
     private func tell(_ name: String, _ outage: inout Outage<String>) {
-        guard outage.failed(name, now: .now) != .repetition else { return }
-        logger.error("a queue is missing; run `route-worker topology declare`", metadata: [LogKey.queue: "\(name)"])
+        logger.log(
+            outage.failed(name, now: .now), .error, "a queue is missing; run `route-worker topology declare`",
+            metadata: [LogKey.queue: "\(name)"])
     }
 }
